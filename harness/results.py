@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The outcome of a run as plain data: run, cells, workloads.  What reports read, what run.json holds."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from harness.errors import ExitCode
+from harness.findings import Finding
+
+
+class Verdict(enum.StrEnum):
+    """What became of one workload in one cell."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"  # the oracle has findings
+    CRASH = "CRASH"  # oops, BUG, KASAN, panic after the guest was up
+    HANG = "HANG"  # no progress, and the evidence shows the kernel at fault
+    BUILD = "BUILD"  # patch, config or compile
+    BOOT = "BOOT"  # no token from init
+    LOST = "LOST"  # the journal ended early or is inconsistent in itself
+    INFRA = "INFRA"  # QEMU killed, disk full, reclaim did not run at all
+    SKIP = "SKIP"  # this kernel or target cannot show it
+
+    @property
+    def bad(self) -> bool:
+        """The kernel was judged, and it is bad."""
+        return self in (Verdict.FAIL, Verdict.CRASH, Verdict.HANG)
+
+    @property
+    def judged(self) -> bool:
+        """The kernel was judged, or honestly has nothing to be judged."""
+        return self.bad or self in (Verdict.PASS, Verdict.SKIP)
+
+
+@dataclass(frozen=True)
+class CrashReport:
+    """An oops, BUG, WARNING or panic cut out of a console log."""
+
+    kind: str  # "oops", "bug", "warning", "panic", "kasan", "lockdep", "rcu-stall", "soft-lockup", "hung-task", "taint"
+    title: str  # its first telling line
+    text: str  # all of it
+    line: int  # where in the console log, from 1
+    fatal: bool  # makes a CRASH (an RCU stall, soft lockup or hung task alone does not)
+
+
+@dataclass(frozen=True)
+class WorkloadResult:
+    """One workload in one cell."""
+
+    workload: str
+    properties: tuple[str, ...]
+    verdict: Verdict
+    reason: str = ""  # for all but PASS: one line
+    findings: tuple[Finding, ...] = ()
+    crashes: tuple[CrashReport, ...] = ()
+    operation: str = ""  # in progress when it crashed or hung, "reclaim (seq 41)"
+    prop: str = ""  # property in progress then
+    seconds: float = 0.0  # guest time from begin to end
+    boot: int = 1  # number of the boot it ran in, from 1
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One target: its kernel, guest and workloads.  Paths are relative to the run's directory."""
+
+    cell: str  # id, also the name of its directory under cells/
+    target: str
+    workloads: tuple[WorkloadResult, ...]
+    facts: dict[str, str] = field(default_factory=dict)  # release, tree, patches, compiler, qemu, accel, page_size, …
+    warnings: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)  # seconds of each stage: source, kernel, image, guest, judge
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A whole run."""
+
+    cells: tuple[CellResult, ...]
+    kernel: str  # the SPEC as given
+    command: tuple[str, ...] = ()
+    started: str = ""  # ISO 8601, UTC
+    finished: str = ""  # empty while it runs
+    version: str = ""
+
+    def exit_code(self) -> ExitCode:
+        """One bad workload makes the run bad; else one that is not judged makes it 125."""
+        verdicts = [w.verdict for c in self.cells for w in c.workloads]
+        if any(v.bad for v in verdicts):
+            return ExitCode.BAD
+        if not verdicts or any(not v.judged for v in verdicts) or all(v is Verdict.SKIP for v in verdicts):
+            return ExitCode.CANNOT_JUDGE
+        return ExitCode.GOOD
