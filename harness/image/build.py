@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compile init and the workloads for a target, statically, and pack them; finished images stay in the store."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import BuildError, HostError, UsageError
+from harness.image import cpio
+from harness.resources import directory
+from harness.store import Store
+from harness.targets import Target
+
+log = logging.getLogger("harness.image")
+
+CFLAGS = ("-O2", "-g0", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-static")
+
+# WORKLOAD(name, "P1 P2", "title")
+_WORKLOAD = re.compile(r'^WORKLOAD\(\s*(\w+)\s*,\s*"([^"]*)"\s*,\s*"([^"]*)"\s*\)', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An initramfs in the store."""
+
+    key: str
+    path: Path
+    compiler: str  # first line of its --version
+
+
+@dataclass(frozen=True)
+class WorkloadInfo:
+    """What a workload's source says of itself."""
+
+    name: str
+    properties: tuple[str, ...]
+    title: str
+    path: Path
+
+
+def sources(extra: Sequence[Path] = ()) -> list[Path]:
+    """The workloads' C files: ours and those of the user's ``extra`` files and directories."""
+    found = sorted(directory("workloads").glob("*.c"))
+    for path in extra:
+        if path.is_dir():
+            found += sorted(path.glob("*.c"))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UsageError(f"no workload source at {path}; give a C file or a directory of them")
+    return found
+
+
+def workload_table(extra: Sequence[Path] = ()) -> dict[str, WorkloadInfo]:
+    """The workloads by name, sorted by their first property's number."""
+    table: dict[str, WorkloadInfo] = {}
+    for path in sources(extra):
+        for name, properties, title in _WORKLOAD.findall(path.read_text(encoding="utf-8", errors="replace")):
+            if name in table:
+                raise UsageError(f"two workloads are named {name}: {table[name].path} and {path}; rename one")
+            table[name] = WorkloadInfo(name, tuple(properties.split()), title, path)
+    return dict(sorted(table.items(), key=lambda item: _order(item[1])))
+
+
+def _order(info: WorkloadInfo) -> tuple[int, str]:
+    number = re.search(r"\d+", info.properties[0] if info.properties else "")
+    return (int(number[0]) if number else 1 << 30, info.name)
+
+
+@functools.cache
+def _compiler(cross: str, machine_arch: str) -> tuple[str, str]:
+    """The compiler's program and version line.  HostError if there is none."""
+    gcc = shutil.which(f"{cross}gcc")
+    if gcc is None and platform.machine() == machine_arch:
+        gcc = shutil.which("gcc")
+    if gcc is None:
+        raise HostError(f"no compiler {cross}gcc; mend it with: apt-get install gcc-{cross.rstrip('-')}")
+    version = subprocess.run([gcc, "--version"], capture_output=True, text=True, check=False, env=_environment()).stdout
+    return gcc, version.partition("\n")[0]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C"}
+
+
+def _key(target: Target, files: Sequence[Path], compiler: str) -> str:
+    digest = hashlib.sha256()
+    for part in (target.name, compiler, *CFLAGS):
+        digest.update(part.encode() + b"\0")
+    for path in files:
+        data = path.read_bytes()
+        digest.update(f"{path.name}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()[:24]
+
+
+def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Image:
+    """The image for a target, from the store if these very sources were built before.
+
+    Raises BuildError with the compiler's first error, HostError if the compiler or its static libc is missing.
+    """
+    gcc, version = _compiler(target.cross, target.machine_arch)
+    headers = sorted(directory("workloads").joinpath("lib").glob("*.h"))
+    library = sorted(directory("workloads").joinpath("lib").glob("*.c"))
+    programs = [*sorted(directory("guest-images").glob("*.c")), *library, *sources(extra)]
+    key = _key(target, [*programs, *headers], version)
+    place = store.root / "images" / key
+    with store.lock(f"image-{key}"):
+        if not place.exists():
+            with store.making(place) as fresh:
+                _compile(target, gcc, programs, fresh / "init")
+                entries = (
+                    cpio.directory("dev"),
+                    cpio.character_device("dev/console", 5, 1),
+                    cpio.directory("proc"),
+                    cpio.directory("sys"),
+                    cpio.program("init", (fresh / "init").read_bytes()),
+                )
+                (fresh / "initramfs.cpio").write_bytes(cpio.archive(entries))
+        else:
+            os.utime(place)
+    return Image(key, place / "initramfs.cpio", version)
+
+
+def _compile(target: Target, gcc: str, programs: Sequence[Path], output: Path) -> None:
+    include = directory("workloads") / "lib"
+    with tempfile.TemporaryDirectory(dir=output.parent) as objects:
+        # A fixed relative output and no paths in the binary (-g0, -s): the same bytes wherever the checkout is.
+        command = [gcc, *CFLAGS, "-s", "-Wl,--build-id=none", f"-I{include}", "-o", str(output), *map(str, programs)]
+        log.info("%s", shlex.join(command))
+        result = subprocess.run(command, cwd=objects, capture_output=True, text=True, check=False, env=_environment())
+    if result.returncode:
+        raise BuildError(f"the guest image for {target.name} does not compile: {_first_error(result.stderr)}")
+
+
+def _first_error(stderr: str) -> str:
+    lines = stderr.splitlines()
+    return next((line for line in lines if "error" in line), lines[0] if lines else "the compiler said nothing")

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Actors: processes that sleep in a futex until the director asks for one act. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "actor.h"
+#include "guest.h"
+
+/* How long an actor may take for one act before it is reported as stuck. */
+#define ANSWER_SECONDS 30
+
+struct actor actors[MAX_ACTORS];
+size_t nactors;
+
+static struct slot *slots;
+static int slots_fd = -1;
+static int pin_pipe[2] = { -1, -1 };
+
+static long futex(uint32_t *word, int op, uint32_t value,
+		  const struct timespec *timeout)
+{
+	return syscall(SYS_futex, word, op, value, timeout, NULL, 0);
+}
+
+/*
+ * Contents.  Word j of a page with content "tag" is (tag + j) * ODD: all words
+ * differ from those of every other tag, and the first word gives the tag back.
+ */
+#define ODD 0x9e3779b97f4a7c15ull
+
+static uint64_t odd_inverse(void)
+{
+	uint64_t x = ODD;	/* correct to 3 bits; each step doubles them */
+
+	for (int i = 0; i < 6; i++)
+		x *= 2 - ODD * x;
+	return x;
+}
+
+static void fill_page(uint64_t *word, uint64_t tag)
+{
+	for (size_t j = 0; j < page_size() / 8; j++)
+		word[j] = tag ? (tag + j) * ODD : 0;
+}
+
+static int64_t page_content(const uint64_t *word)
+{
+	uint64_t tag = word[0] ? word[0] * odd_inverse() : 0;
+
+	for (size_t j = 0; j < page_size() / 8; j++)
+		if (word[j] != (tag ? (tag + j) * ODD : 0))
+			return -1;
+	return (int64_t)tag < 0 ? -1 : (int64_t)tag;
+}
+
+static void do_verify(struct slot *s)
+{
+	s->nruns = 0;
+	for (size_t at = 0; at < s->bytes; at += page_size()) {
+		int64_t tag = page_content((uint64_t *)(s->addr + at));
+		struct content_run *run = s->nruns ? &s->runs[s->nruns - 1] : NULL;
+
+		if (run && tag >= 0 && run->tag >= 0 && run->count == 1)
+			run->step = tag - run->tag;
+		if (run && (tag < 0) == (run->tag < 0) &&
+		    (tag < 0 || tag == run->tag + run->step * (int64_t)run->count)) {
+			run->count++;
+			continue;
+		}
+		if (run && run->count == 1)
+			run->step = 0;
+		if (s->nruns == MAX_RUNS) {
+			errno = EOVERFLOW;
+			s->rc = -1;
+			return;
+		}
+		s->runs[s->nruns++] = (struct content_run){ 1, tag, 0 };
+	}
+}
+
+static long do_pin(struct slot *s)
+{
+	struct iovec iov = { (void *)s->addr, s->bytes };
+
+	if (pin_pipe[0] < 0) {
+		if (pipe2(pin_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+			return -1;
+		if (fcntl(pin_pipe[1], F_SETPIPE_SZ, 4 << 20) < 0)
+			return -1;
+	}
+	while (iov.iov_len) {
+		ssize_t n = vmsplice(pin_pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
+
+		if (n <= 0)
+			return -1;
+		iov.iov_base = (char *)iov.iov_base + n;
+		iov.iov_len -= n;
+	}
+	return 0;
+}
+
+static long do_unpin(void)
+{
+	static char sink[65536];
+	ssize_t n;
+
+	if (pin_pipe[0] < 0)
+		return 0;
+	do {
+		n = read(pin_pipe[0], sink, sizeof(sink));
+	} while (n > 0);
+	return n < 0 && errno == EAGAIN ? 0 : n;
+}
+
+/* Take some memory and give it back. */
+static long do_stir(size_t bytes)
+{
+	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -1;
+	for (size_t at = 0; at < bytes; at += page_size())
+		p[at] = 1;
+	return munmap(p, bytes);
+}
+
+static void do_exec(struct slot *s)
+{
+	char fd[16], index[16];
+
+	snprintf(fd, sizeof(fd), "%d", slots_fd);
+	snprintf(index, sizeof(index), "%zu", (size_t)(s - slots));
+	execl("/init", "actor", fd, index, NULL);
+}
+
+static void act(struct slot *s)
+{
+	unsigned long end = s->addr + s->bytes;
+	volatile char *p;
+	pid_t pid;
+
+	s->rc = 0;
+	errno = 0;
+	switch (s->request) {
+	case REQ_MAP:
+		if (mmap((void *)s->addr, s->bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+			 -1, 0) != (void *)s->addr)
+			s->rc = -1;
+		break;
+	case REQ_FILL:
+		for (unsigned long at = s->addr; at < end; at += page_size()) {
+			fill_page((uint64_t *)at, s->tag);
+			s->tag += s->step;
+		}
+		break;
+	case REQ_READ:
+		for (p = (char *)s->addr; p < (char *)end; p += page_size())
+			(void)*p;
+		break;
+	case REQ_VERIFY:
+		do_verify(s);
+		break;
+	case REQ_MADVISE:
+		s->rc = madvise((void *)s->addr, s->bytes, s->advice);
+		break;
+	case REQ_FORK:
+		/* A fork whose child the director reaps, as if it were its own. */
+		pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+		if (!pid)
+			serve(s->child);
+		s->child->pid = pid;
+		s->rc = pid < 0 ? -1 : 0;
+		break;
+	case REQ_EXIT:
+		_exit(0);
+	case REQ_EXEC:
+		do_exec(s);
+		s->rc = -1;
+		break;
+	case REQ_MUNMAP:
+		s->rc = munmap((void *)s->addr, s->bytes);
+		break;
+	case REQ_MPROTECT:
+		s->rc = mprotect((void *)s->addr, s->bytes, s->advice);
+		break;
+	case REQ_MLOCK:
+		s->rc = syscall(SYS_mlock2, s->addr, s->bytes, s->advice);
+		break;
+	case REQ_MUNLOCK:
+		s->rc = munlock((void *)s->addr, s->bytes);
+		break;
+	case REQ_PIN:
+		s->rc = do_pin(s);
+		break;
+	case REQ_UNPIN:
+		s->rc = do_unpin();
+		break;
+	case REQ_STIR:
+		s->rc = do_stir(s->bytes);
+		break;
+	case REQ_NONE:
+		break;
+	}
+	s->error = s->rc < 0 ? errno : 0;
+}
+
+void serve(struct slot *s)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		uint32_t answered = __atomic_load_n(&s->answered, __ATOMIC_ACQUIRE);
+
+		while (__atomic_load_n(&s->asked, __ATOMIC_ACQUIRE) == answered)
+			futex(&s->asked, FUTEX_WAIT, answered, NULL);
+		act(s);
+		__atomic_store_n(&s->answered, answered + 1, __ATOMIC_RELEASE);
+		futex(&s->answered, FUTEX_WAKE, 1, NULL);
+	}
+}
+
+static void map_slots(void)
+{
+	slots = mmap(NULL, sizeof(*slots) * MAX_ACTORS, PROT_READ | PROT_WRITE,
+		     MAP_SHARED, slots_fd, 0);
+	if (slots == MAP_FAILED)
+		_exit(4);
+}
+
+void serve_again(const char *fd, const char *index)
+{
+	struct slot *s;
+
+	slots_fd = atoi(fd);
+	map_slots();
+	s = &slots[atoi(index)];
+	s->rc = 0;
+	s->error = 0;
+	__atomic_store_n(&s->answered, s->asked, __ATOMIC_RELEASE);
+	futex(&s->answered, FUTEX_WAKE, 1, NULL);
+	serve(s);
+}
+
+void actors_init(void)
+{
+	/* A memfd, for an actor that executes itself anew keeps its slot. */
+	slots_fd = memfd_create("slots", 0);
+	if (slots_fd < 0 ||
+	    ftruncate(slots_fd, sizeof(*slots) * MAX_ACTORS) < 0)
+		_exit(4);
+	map_slots();
+}
+
+static struct actor *new_actor(const char *name)
+{
+	struct actor *a;
+
+	for (size_t i = 0; i < nactors; i++)
+		if (actors[i].alive && !strcmp(actors[i].name, name))
+			fail("actor", EEXIST, "two actors named %s", name);
+	for (a = actors; a < actors + nactors && (a->alive || !a->pid); a++)
+		;
+	if (a == actors + nactors && nactors++ == MAX_ACTORS)
+		fail("actor", ENOSPC, "more than %d actors", MAX_ACTORS);
+	a->slot = &slots[a - actors];
+	snprintf(a->name, sizeof(a->name), "%s", name);
+	a->nareas = 0;
+	a->alive = true;
+	a->slot->asked = a->slot->answered = 0;
+	return a;
+}
+
+struct area *find_area(struct actor *a, const char *name)
+{
+	for (size_t i = 0; i < a->nareas; i++)
+		if (!strcmp(a->areas[i].name, name))
+			return &a->areas[i];
+	fail("area", ENOENT, "%s has no area %s", a->name, name);
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static void wait_answer(struct actor *a)
+{
+	struct slot *s = a->slot;
+	double deadline = seconds() + ANSWER_SECONDS;
+	struct timespec slice = { .tv_nsec = 200000000 };
+	uint32_t answered;
+
+	while ((answered = __atomic_load_n(&s->answered, __ATOMIC_ACQUIRE)) !=
+	       s->asked) {
+		int status;
+
+		futex(&s->answered, FUTEX_WAIT, answered, &slice);
+		if (__atomic_load_n(&s->answered, __ATOMIC_ACQUIRE) == s->asked)
+			break;
+		if (waitpid(a->pid, &status, WNOHANG) == a->pid)
+			fail("actor", ESRCH, "%s (pid %d) died, wait status %#x",
+			     a->name, a->pid, status);
+		if (seconds() > deadline)
+			stuck(a->name, a->pid);
+	}
+}
+
+static void wake(struct actor *a, enum request request)
+{
+	a->slot->request = request;
+	__atomic_store_n(&a->slot->asked, a->slot->asked + 1, __ATOMIC_RELEASE);
+	futex(&a->slot->asked, FUTEX_WAKE, 1, NULL);
+}
+
+long ask(struct actor *a, enum request request)
+{
+	if (!a->alive)
+		fail("actor", ESRCH, "%s has exited", a->name);
+	wake(a, request);
+	wait_answer(a);
+	return a->slot->rc;
+}
+
+void must(struct actor *a, enum request request, const char *what)
+{
+	if (ask(a, request) < 0)
+		fail(what, a->slot->error, "in %s", a->name);
+}
+
+static void join_memcg(pid_t pid)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	if (write_file(MEMCG "/cgroup.procs", text) < 0)
+		fail("cgroup.procs", errno, "moving %d to " MEMCG, pid);
+}
+
+struct actor *spawn(const char *name)
+{
+	struct actor *a = new_actor(name);
+	pid_t pid;
+
+	op_begin("spawn");
+	j_str("actor", name);
+	j_str("memcg", MEMCG_NAME);
+	op_go();
+	pid = fork();
+	if (!pid)
+		serve(a->slot);
+	if (pid < 0)
+		fail("fork", errno, "spawning %s", name);
+	a->pid = pid;
+	join_memcg(pid);
+	must(a, REQ_NONE, "spawn");
+	ret_begin(0, 0);
+	j_int("pid", pid);
+	ret_end();
+	return a;
+}
+
+static void copy_area(struct area *to, const struct area *from)
+{
+	*to = *from;
+	to->keep = malloc(from->npages);
+	if (!to->keep)
+		fail("malloc", ENOMEM, "%zu bytes", from->npages);
+	memset(to->keep, 0, from->npages);
+}
+
+struct actor *fork_actor(struct actor *parent, const char *child)
+{
+	struct actor *a = new_actor(child);
+
+	op_begin("fork");
+	j_str("actor", parent->name);
+	j_str("child", child);
+	op_go();
+	parent->slot->child = a->slot;
+	must(parent, REQ_FORK, "fork");
+	a->pid = a->slot->pid;
+	for (size_t i = 0; i < parent->nareas; i++)
+		copy_area(&a->areas[i], &parent->areas[i]);
+	a->nareas = parent->nareas;
+	must(a, REQ_NONE, "fork");
+	ret_begin(0, 0);
+	j_int("pid", a->pid);
+	ret_end();
+	return a;
+}
+
+static void forget_areas(struct actor *a)
+{
+	for (size_t i = 0; i < a->nareas; i++)
+		free(a->areas[i].keep);
+	a->nareas = 0;
+}
+
+void exit_actor(struct actor *a)
+{
+	double deadline = seconds() + ANSWER_SECONDS;
+	int status = 0;
+	pid_t reaped;
+
+	op_begin("exit");
+	j_str("actor", a->name);
+	op_go();
+	wake(a, REQ_EXIT);
+	while (!(reaped = waitpid(a->pid, &status, WNOHANG))) {
+		if (seconds() > deadline)
+			stuck(a->name, a->pid);
+		sched_yield();
+	}
+	if (reaped < 0)
+		fail("waitpid", errno, "%s (pid %d)", a->name, a->pid);
+	a->alive = false;
+	forget_areas(a);
+	op_done();
+}
+
+void exec_actor(struct actor *a)
+{
+	op_begin("exec");
+	j_str("actor", a->name);
+	op_go();
+	must(a, REQ_EXEC, "execve");
+	forget_areas(a);
+	op_done();
+}

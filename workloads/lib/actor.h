@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside the library: actors, their areas, and how they are asked to act. */
+#ifndef ACTOR_H
+#define ACTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "workload.h"
+
+#define MAX_ACTORS 128
+#define MAX_AREAS 64
+#define NAME_MAX_LEN 15
+#define MAX_RUNS 4096
+
+enum request {
+	REQ_NONE, REQ_MAP, REQ_FILL, REQ_READ, REQ_VERIFY, REQ_MADVISE,
+	REQ_FORK, REQ_EXIT, REQ_EXEC, REQ_MUNMAP, REQ_MPROTECT, REQ_MLOCK,
+	REQ_MUNLOCK, REQ_PIN, REQ_UNPIN, REQ_STIR,
+};
+
+/* Consecutive pages whose contents are tag, tag + step, ... */
+struct content_run {
+	uint64_t count;
+	int64_t tag, step;
+};
+
+/*
+ * What director and actor share: one request at a time, handed over by futex.
+ * The director writes "asked", the actor answers by making "answered" equal.
+ */
+struct slot {
+	uint32_t asked, answered;
+	enum request request;
+	unsigned long addr;
+	size_t bytes, page;
+	uint64_t tag, step;
+	int advice;		/* madvise, mprotect, mlock2: its last argument */
+	struct slot *child;
+	pid_t pid;		/* written by the parent: of the child */
+	long rc;
+	int error;
+	size_t nruns;
+	struct content_run runs[MAX_RUNS];
+};
+
+struct area {
+	char name[NAME_MAX_LEN + 1];
+	unsigned long addr;
+	size_t npages;
+	unsigned char *keep;	/* per page: reclaim need not wait for it */
+};
+
+struct actor {
+	char name[NAME_MAX_LEN + 1];
+	pid_t pid;
+	bool alive;
+	struct slot *slot;
+	struct area areas[MAX_AREAS];
+	size_t nareas;
+};
+
+extern struct actor actors[MAX_ACTORS];
+extern size_t nactors;
+
+void actors_init(void);
+struct area *find_area(struct actor *a, const char *name);
+/* Let the actor do what its slot says and wait; rc, negative is failure. */
+long ask(struct actor *a, enum request request);
+/* The same, but failure ends the workload. */
+void must(struct actor *a, enum request request, const char *what);
+
+/* End the workload: an error record, a stuck record. */
+void fail(const char *what, int error, const char *format, ...)
+	__attribute__((noreturn, format(printf, 3, 4)));
+void stuck(const char *who, pid_t pid) __attribute__((noreturn));
+
+/* The bracket around each operation: its op record, its ret record. */
+void op_begin(const char *op);		/* leaves the record open */
+void op_go(void);			/* ends it: from here on it happens */
+void ret_begin(long rc, int error);	/* leaves the ret record open */
+void ret_end(void);
+void op_done(void);			/* a ret without results */
+
+/* The process loop of an actor, on a slot. */
+void serve(struct slot *slot) __attribute__((noreturn));
+/* An actor that has executed itself anew comes back here. */
+void serve_again(const char *slots_fd, const char *index)
+	__attribute__((noreturn));
+
+#endif

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Small files of /proc and /sys, and the journal members made of them. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+ssize_t read_file(const char *path, char *buf, size_t size)
+{
+	size_t len = 0;
+	ssize_t n = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	while (len + 1 < size) {
+		n = read(fd, buf + len, size - 1 - len);
+		if (n <= 0)
+			break;
+		len += n;
+	}
+	if (n < 0) {
+		int error = errno;
+
+		close(fd);
+		errno = error;
+		return -1;
+	}
+	close(fd);
+	buf[len] = '\0';
+	return len;
+}
+
+int write_file(const char *path, const char *text)
+{
+	ssize_t n;
+	int error;
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, strlen(text));
+	error = errno;
+	close(fd);
+	errno = error;
+	return n < 0 ? -1 : 0;
+}
+
+long long read_number(const char *path, long long fallback)
+{
+	char text[64];
+
+	if (read_file(path, text, sizeof(text)) <= 0)
+		return fallback;
+	return strtoll(text, NULL, 10);
+}
+
+const char *errno_name(int error)
+{
+	return error ? strerrorname_np(error) : "";
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+void j_ksm_files(void)
+{
+	char names[64][64];
+	char path[128], text[256];
+	size_t count = 0;
+	struct dirent *entry;
+	DIR *dir = opendir(KSM_DIR);
+
+	j_open("ksm", '{');
+	while (dir && count < 64 && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && strlen(entry->d_name) < 64)
+			strcpy(names[count++], entry->d_name);
+	if (dir)
+		closedir(dir);
+	qsort(names, count, sizeof(names[0]), by_name);
+	for (size_t i = 0; i < count; i++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), KSM_DIR "/%.63s", names[i]);
+		n = read_file(path, text, sizeof(text));
+		while (n > 0 && text[n - 1] == '\n')
+			n--;
+		if (n >= 0)
+			j_strn(names[i], text, n);
+	}
+	j_close('}');
+}
+
+long long slab_objects(const char *cache)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/shrink", cache);
+	if (write_file(path, "1") < 0)
+		return -1;
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/objects", cache);
+	return read_number(path, -1);
+}

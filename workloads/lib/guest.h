@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shared by init and the library: the journal's writer, small files. */
+#ifndef GUEST_H
+#define GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct workload;
+
+#define KSM_DIR "/sys/kernel/mm/ksm"
+#define MEMCG_ROOT "/sys/fs/cgroup"
+#define MEMCG_NAME "t"
+#define MEMCG MEMCG_ROOT "/" MEMCG_NAME
+
+/* One numbered, checksummed run of records. */
+struct journal {
+	int fd;
+	bool boot;
+	unsigned long seq;
+	uint32_t crc;
+	char property[8];
+};
+
+extern struct journal journal;
+
+/* A record: j_begin(), members, j_end(), which returns its number. */
+void j_begin(const char *kind);
+void j_str(const char *key, const char *value);
+void j_strn(const char *key, const char *value, size_t len);
+void j_int(const char *key, long long value);
+void j_bool(const char *key, bool value);
+void j_hex(const char *key, unsigned long long value);
+void j_null(const char *key);
+void j_open(const char *key, char bracket);	/* key NULL in a list */
+void j_close(char bracket);
+unsigned long j_end(void);
+long long boottime_ms(void);
+
+/* The host's words, line by line; false at the end of file. */
+bool host_line(char *line, size_t size);
+
+/* Small files.  read_file() returns the length or -1 with errno set. */
+ssize_t read_file(const char *path, char *buf, size_t size);
+int write_file(const char *path, const char *text);
+long long read_number(const char *path, long long fallback);
+const char *errno_name(int error);
+
+/* Members common to init's reset record and to observations. */
+void j_ksm_files(void);
+/* Objects of a slab cache after a shrink, -1 if it cannot be known. */
+long long slab_objects(const char *cache);
+
+/* Run a workload in this process; does not return. */
+void run_workload(const struct workload *w, char *args)
+	__attribute__((noreturn));
+
+#endif

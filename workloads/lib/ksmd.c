@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Stepping ksmd.  It sleeps for ages; writing another value to sleep_millisecs
+ * wakes it for one batch, and as pages_to_scan is huge and a batch ends with
+ * the full scan (mm/ksm.c: ksm_do_scan), one poke is one full scan.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "actor.h"
+#include "guest.h"
+
+#define FULL_SCANS KSM_DIR "/full_scans"
+#define STUCK_SECONDS 30
+/* A poke can be absorbed by a batch that is just ending: then poke again. */
+#define REPOKE_SECONDS 1
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static void poke(void)
+{
+	static unsigned int flip;
+	char text[16];
+
+	/* Any value that differs from the last wakes ksmd. */
+	snprintf(text, sizeof(text), "%u", 1000000 + ++flip % 2);
+	if (write_file(KSM_DIR "/sleep_millisecs", text) < 0)
+		fail("sleep_millisecs", errno, "poking ksmd");
+}
+
+static pid_t find_ksmd(void)
+{
+	struct dirent *entry;
+	char path[300], comm[32];
+	DIR *proc = opendir("/proc");
+
+	while (proc && (entry = readdir(proc))) {
+		if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		if (read_file(path, comm, sizeof(comm)) > 0 &&
+		    !strcmp(comm, "ksmd\n")) {
+			pid_t pid = atoi(entry->d_name);
+
+			closedir(proc);
+			return pid;
+		}
+	}
+	if (proc)
+		closedir(proc);
+	return 0;
+}
+
+/* Between two batches: a poke before ksmd sleeps again would be lost. */
+static void wait_asleep(void)
+{
+	static pid_t ksmd;
+	double start = seconds();
+	char path[32], text[256], *paren;
+
+	if (!ksmd)
+		ksmd = find_ksmd();
+	snprintf(path, sizeof(path), "/proc/%d/stat", ksmd);
+	for (;;) {
+		if (read_file(path, text, sizeof(text)) <= 0)
+			fail("ksmd", errno, "reading %s", path);
+		paren = strrchr(text, ')');
+		if (paren && paren[1] && paren[2] == 'S')
+			return;
+		if (seconds() > start + STUCK_SECONDS)
+			stuck("ksmd", ksmd);
+		sched_yield();
+	}
+}
+
+static unsigned int one_scan(void)
+{
+	long long before = read_number(FULL_SCANS, -1);
+	double start = seconds(), poked = start;
+	unsigned int pokes = 1;
+
+	poke();
+	while (read_number(FULL_SCANS, -1) == before) {
+		double now = seconds();
+
+		if (now > start + STUCK_SECONDS)
+			stuck("ksmd", find_ksmd());
+		if (now > poked + REPOKE_SECONDS) {
+			poke();
+			poked = now;
+			pokes++;
+		}
+		sched_yield();
+	}
+	return pokes;
+}
+
+void scan(unsigned int scans)
+{
+	unsigned int pokes = 0;
+	long long from, to;
+
+	op_begin("scan");
+	j_int("scans", scans);
+	op_go();
+	from = read_number(FULL_SCANS, -1);
+	while (scans--) {
+		pokes += one_scan();
+		wait_asleep();	/* full_scans rises inside the batch */
+	}
+	to = read_number(FULL_SCANS, -1);
+	ret_begin(0, 0);
+	j_int("from", from);
+	j_int("to", to);
+	j_int("pokes", pokes);
+	ret_end();
+}
+
+static void tell_and_write(const char *op, const char *file, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), KSM_DIR "/%s", file);
+	op_begin(op);
+	if (strcmp(op, "run"))
+		j_str("file", file);
+	j_str("value", value);
+	op_go();
+	if (write_file(path, value) < 0)
+		fail(file, errno, "writing %s", value);
+	op_done();
+}
+
+void ksm_run(int value)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", value);
+	tell_and_write("run", "run", text);
+}
+
+void ksm_set(const char *file, const char *value)
+{
+	tell_and_write("set", file, value);
+}

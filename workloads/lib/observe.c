@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Observations: every page of every area of every actor, and the counters. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "guest.h"
+#include "observe.h"
+
+#define MAX_READS 20
+
+/* The flags that say something about a page's fate; the rest is noise. */
+#define FLAGS ((1ull << KPF_WRITEBACK) | (1ull << KPF_MMAP) |		\
+	       (1ull << KPF_ANON) | (1ull << KPF_SWAPCACHE) |		\
+	       (1ull << KPF_HUGE) | (1ull << KPF_UNEVICTABLE) |		\
+	       (1ull << KPF_HWPOISON) | (1ull << KPF_NOPAGE) |		\
+	       (1ull << KPF_KSM) | (1ull << KPF_THP) |			\
+	       (1ull << KPF_ZERO_PAGE) | (1ull << KPF_MLOCKED))
+
+extern unsigned int observations;
+
+/* What is known of one page at one moment. */
+struct page {
+	uint64_t entry, flags, mapcount;
+};
+
+/* All of it: the pages of all areas one after another, then ksm's counters. */
+struct reading {
+	struct page *pages;
+	size_t npages;
+	char counters[512];
+};
+
+static int open_proc(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		fail("open", errno, "%s", path);
+	return fd;
+}
+
+/* A 64-bit word per page frame; 0 for one that the file does not have. */
+static uint64_t frame_word(const char *path, int *fd, uint64_t pfn)
+{
+	uint64_t word = 0;
+
+	if (*fd < 0)
+		*fd = open_proc(path);
+	if (pread(*fd, &word, 8, pfn * 8) != 8)
+		return 0;
+	return word;
+}
+
+uint64_t page_flags(uint64_t pfn)
+{
+	static int fd = -1;
+
+	return frame_word("/proc/kpageflags", &fd, pfn);
+}
+
+static uint64_t page_count(uint64_t pfn)
+{
+	static int fd = -1;
+
+	return frame_word("/proc/kpagecount", &fd, pfn);
+}
+
+void read_pagemap(const struct actor *a, const struct area *area,
+		  uint64_t *entries)
+{
+	char path[64];
+	int fd;
+	size_t size = area->npages * 8;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", a->pid);
+	fd = open_proc(path);
+	n = pread(fd, entries, size, area->addr / page_size() * 8);
+	if (n != (ssize_t)size)
+		fail("pagemap", n < 0 ? errno : EIO, "%s.%s", a->name, area->name);
+	close(fd);
+}
+
+static void read_counters(struct reading *r)
+{
+	static const char *const files[] = {
+		"pages_shared", "pages_sharing", "pages_unshared",
+		"pages_volatile", "full_scans",
+	};
+	char path[128], text[64];
+	size_t len = 0;
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(path, sizeof(path), KSM_DIR "/%s", files[i]);
+		if (read_file(path, text, sizeof(text)) < 0)
+			text[0] = '\0';
+		len += snprintf(r->counters + len, sizeof(r->counters) - len,
+				"%s", text);
+	}
+}
+
+static void take(struct reading *r)
+{
+	static uint64_t *entries;
+	static size_t room;
+	size_t at = 0;
+
+	for (struct actor *a = actors; a < actors + nactors; a++)
+		for (size_t i = 0; a->alive && i < a->nareas; i++) {
+			struct area *area = &a->areas[i];
+
+			if (area->npages > room) {
+				room = area->npages;
+				entries = realloc(entries, room * 8);
+				if (!entries)
+					fail("realloc", ENOMEM, "%zu pages", room);
+			}
+			read_pagemap(a, area, entries);
+			for (size_t k = 0; k < area->npages; k++, at++) {
+				struct page *p = &r->pages[at];
+				uint64_t pfn = entries[k] & PM_VALUE;
+
+				p->entry = entries[k] &
+					(PM_PRESENT | PM_SWAP | PM_VALUE);
+				p->flags = p->mapcount = 0;
+				if (!(entries[k] & PM_PRESENT))
+					continue;
+				p->flags = page_flags(pfn) & FLAGS;
+				p->mapcount = page_count(pfn);
+			}
+		}
+	read_counters(r);
+}
+
+static size_t count_pages(void)
+{
+	size_t n = 0;
+
+	for (struct actor *a = actors; a < actors + nactors; a++)
+		for (size_t i = 0; a->alive && i < a->nareas; i++)
+			n += a->areas[i].npages;
+	return n;
+}
+
+static int64_t stride(const struct page *p)
+{
+	return (int64_t)(p[1].entry & PM_VALUE) - (int64_t)(p[0].entry & PM_VALUE);
+}
+
+static bool goes_on(const struct page *p, const struct page *q)
+{
+	return !((p->entry ^ q->entry) & (PM_PRESENT | PM_SWAP)) &&
+		p->flags == q->flags && p->mapcount == q->mapcount;
+}
+
+/* Consecutive pages whose fields go on in the same way, as one RUN. */
+static size_t j_run(const struct page *p, size_t left)
+{
+	size_t n = 1;
+	int64_t step = 0;
+	bool mapped = p->entry & (PM_PRESENT | PM_SWAP);
+
+	if (left > 1 && goes_on(p, p + 1)) {
+		step = mapped ? stride(p) : 0;
+		while (n < left && goes_on(p, p + n) &&
+		       (!mapped || stride(p + n - 1) == step))
+			n++;
+	}
+	j_open(NULL, '[');
+	j_int(NULL, n);
+	j_str(NULL, p->entry & PM_PRESENT ? "P" : p->entry & PM_SWAP ? "S" : "N");
+	if (mapped) {
+		j_int(NULL, p->entry & PM_VALUE);
+		j_int(NULL, step);
+	}
+	if (p->entry & PM_PRESENT) {
+		j_hex(NULL, p->flags);
+		j_int(NULL, p->mapcount);
+	}
+	j_close(']');
+	return n;
+}
+
+/* "Key:   123 kB" lines, the number as it stands (text) or as a number. */
+static void j_lines(char *text, const char *const *keys, bool numbers)
+{
+	char *line, *save = NULL;
+
+	for (line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		size_t len = strcspn(line, ": \t");
+		char *value = line + len + strspn(line + len, ": \t");
+		bool wanted = !keys;
+
+		for (const char *const *key = keys; key && *key; key++)
+			wanted |= strlen(*key) == len && !strncmp(*key, line, len);
+		if (!wanted)
+			continue;
+		line[len] = '\0';
+		if (numbers && ((*value >= '0' && *value <= '9') || *value == '-'))
+			j_int(line, strtoll(value, NULL, 10));
+		else
+			j_strn(line, value, strcspn(value, " \n"));
+	}
+}
+
+static void j_proc(const char *key, pid_t pid, const char *file,
+		   const char *const *keys)
+{
+	char path[64], text[8192];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	if (read_file(path, text, sizeof(text)) < 0)
+		return;
+	j_open(key, '{');
+	j_lines(text, keys, true);
+	j_close('}');
+}
+
+static void j_actor(const struct actor *a, const struct page **at)
+{
+	static const char *const status[] = {
+		"RssAnon", "VmSwap", "VmLck", NULL,
+	};
+	char path[64];
+	long long merging;
+
+	j_open(a->name, '{');
+	j_int("pid", a->pid);
+	j_open("areas", '{');
+	for (size_t i = 0; i < a->nareas; i++) {
+		size_t left = a->areas[i].npages;
+
+		j_open(a->areas[i].name, '[');
+		while (left) {
+			size_t n = j_run(*at, left);
+
+			*at += n;
+			left -= n;
+		}
+		j_close(']');
+	}
+	j_close('}');
+	snprintf(path, sizeof(path), "/proc/%d/ksm_merging_pages", a->pid);
+	merging = read_number(path, -1);
+	if (merging < 0)
+		j_null("merging");
+	else
+		j_int("merging", merging);
+	j_proc("stat", a->pid, "ksm_stat", NULL);
+	j_proc("status", a->pid, "status", status);
+	j_close('}');
+}
+
+static void j_system(const char *key, const char *path)
+{
+	static char text[32768];
+
+	j_open(key, '{');
+	if (read_file(path, text, sizeof(text)) > 0)
+		j_lines(text, NULL, false);
+	j_close('}');
+}
+
+static bool same(const struct reading *a, const struct reading *b)
+{
+	return !memcmp(a->pages, b->pages, a->npages * sizeof(*a->pages)) &&
+		!strcmp(a->counters, b->counters);
+}
+
+static void wait_for_host(unsigned long seq)
+{
+	char line[64], want[64];
+
+	if (!arg_number("sync", 0))
+		return;
+	snprintf(want, sizeof(want), "ack %lu", seq);
+	do {
+		if (!host_line(line, sizeof(line)))
+			_exit(3);
+	} while (strcmp(line, want));
+}
+
+static void observe_all(const char *label, bool slab)
+{
+	struct reading r[2];
+	const struct page *at;
+	unsigned int reads = 1;
+
+	for (int i = 0; i < 2; i++) {
+		r[i].npages = count_pages();
+		r[i].pages = calloc(r[i].npages + 1, sizeof(struct page));
+		if (!r[i].pages)
+			fail("calloc", ENOMEM, "%zu pages", r[i].npages);
+	}
+	take(&r[0]);
+	do {
+		take(&r[reads & 1]);
+		reads++;
+	} while (!same(&r[0], &r[1]) && reads < MAX_READS);
+
+	j_begin("obs");
+	j_str("label", label);
+	j_bool("stable", same(&r[0], &r[1]));
+	j_int("reads", reads);
+	j_ksm_files();
+	j_system("vmstat", "/proc/vmstat");
+	j_system("meminfo", "/proc/meminfo");
+	if (slab) {
+		j_open("slab", '{');
+		j_int("anon_vma", slab_objects("anon_vma"));
+		j_close('}');
+	}
+	j_open("procs", '{');
+	at = r[(reads - 1) & 1].pages;
+	for (struct actor *a = actors; a < actors + nactors; a++)
+		if (a->alive)
+			j_actor(a, &at);
+	j_close('}');
+	observations++;
+	free(r[0].pages);
+	free(r[1].pages);
+	wait_for_host(j_end());
+}
+
+void observe(const char *label)
+{
+	observe_all(label, false);
+}
+
+void observe_slab(const char *label)
+{
+	observe_all(label, true);
+}

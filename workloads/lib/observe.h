@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside the library: page tables as pagemap shows them. */
+#ifndef OBSERVE_H
+#define OBSERVE_H
+
+#include "actor.h"
+
+#define PM_PRESENT (1ull << 63)
+#define PM_SWAP (1ull << 62)
+#define PM_VALUE ((1ull << 55) - 1)
+
+#define KPF_WRITEBACK 8
+#define KPF_MMAP 11
+#define KPF_ANON 12
+#define KPF_SWAPCACHE 13
+#define KPF_HUGE 17
+#define KPF_UNEVICTABLE 18
+#define KPF_HWPOISON 19
+#define KPF_NOPAGE 20
+#define KPF_KSM 21
+#define KPF_THP 22
+#define KPF_ZERO_PAGE 24
+#define KPF_MLOCKED 33
+
+/* The pagemap entries of an area; fails the workload if they can't be read. */
+void read_pagemap(const struct actor *a, const struct area *area,
+		  uint64_t *entries);
+/* What /proc/kpageflags says of a page frame. */
+uint64_t page_flags(uint64_t pfn);
+
+#endif

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Operations on an actor's memory, each told before and after it is done. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "actor.h"
+#include "guest.h"
+
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1
+#endif
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+
+/* Areas stand far apart, so that no two vmas merge or share an anon_vma. */
+#define FIRST_ADDR 0x1000000000ul
+#define AREA_SPACING 0x4000000ul	/* 64 MiB: an area and its gap */
+
+static const char *current_op;
+static unsigned long current_seq;
+static unsigned int ops;
+unsigned int observations;
+
+size_t page_size(void)
+{
+	static size_t size;
+
+	if (!size)
+		size = sysconf(_SC_PAGESIZE);
+	return size;
+}
+
+size_t pages(size_t bytes)
+{
+	return (bytes + page_size() - 1) / page_size();
+}
+
+void op_begin(const char *op)
+{
+	j_begin("op");
+	j_str("op", op);
+	current_op = op;
+	ops++;
+}
+
+void op_go(void)
+{
+	current_seq = j_end();
+}
+
+void ret_begin(long rc, int error)
+{
+	j_begin("ret");
+	j_int("of", current_seq);
+	j_str("op", current_op);
+	j_int("rc", rc);
+	j_str("errno", errno_name(error));
+}
+
+void ret_end(void)
+{
+	j_end();
+}
+
+void op_done(void)
+{
+	ret_begin(0, 0);
+	ret_end();
+}
+
+void fail(const char *what, int error, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	j_begin("error");
+	j_str("what", what);
+	j_str("errno", errno_name(error));
+	j_str("text", text);
+	j_end();
+	_exit(1);
+}
+
+static void j_proc_file(const char *key, pid_t pid, const char *file)
+{
+	char path[64], text[4096];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	n = read_file(path, text, sizeof(text));
+	j_strn(key, text, n > 0 ? n : 0);
+}
+
+void stuck(const char *who, pid_t pid)
+{
+	char path[64], text[4096], state[2] = "?";
+	char *line, *save = NULL, *paren;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (read_file(path, text, sizeof(text)) > 0) {
+		paren = strrchr(text, ')');
+		if (paren && paren[1])
+			state[0] = paren[2];
+	}
+	j_begin("stuck");
+	j_str("actor", who);
+	j_int("pid", pid);
+	j_str("state", state);
+	j_proc_file("wchan", pid, "wchan");
+	j_open("stack", '[');
+	snprintf(path, sizeof(path), "/proc/%d/stack", pid);
+	if (read_file(path, text, sizeof(text)) > 0)
+		for (line = strtok_r(text, "\n", &save); line;
+		     line = strtok_r(NULL, "\n", &save))
+			j_str(NULL, line);
+	j_close(']');
+	j_end();
+	_exit(2);
+}
+
+void property(const char *name)
+{
+	snprintf(journal.property, sizeof(journal.property), "%s", name);
+}
+
+void note(const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	j_begin("note");
+	j_str("text", text);
+	j_end();
+}
+
+static void end(void)
+{
+	j_begin("end");
+	j_int("ops", ops);
+	j_int("obs", observations);
+	j_int("records", journal.seq + 1);
+	j_end();
+	_exit(0);
+}
+
+void skip(const char *reason)
+{
+	j_begin("skip");
+	j_str("reason", reason);
+	j_end();
+	end();
+	__builtin_unreachable();
+}
+
+/* Aim the actor's slot at pages of an area, and tell of them in the record. */
+static void aim(struct actor *a, const char *name, size_t first, size_t count)
+{
+	struct area *area = find_area(a, name);
+
+	if (count == ALL_PAGES)
+		count = area->npages - first;
+	if (first + count > area->npages)
+		fail("area", ERANGE, "%s.%s has %zu pages", a->name, name,
+		     area->npages);
+	j_str("actor", a->name);
+	j_str("area", name);
+	j_int("first", first);
+	j_int("count", count);
+	a->slot->addr = area->addr + first * page_size();
+	a->slot->bytes = count * page_size();
+}
+
+void map_area(struct actor *a, const char *name, size_t bytes)
+{
+	struct area *area = &a->areas[a->nareas];
+
+	if (a->nareas == MAX_AREAS)
+		fail("area", ENOSPC, "%s has %d areas", a->name, MAX_AREAS);
+	snprintf(area->name, sizeof(area->name), "%s", name);
+	area->npages = pages(bytes);
+	area->addr = FIRST_ADDR + a->nareas * AREA_SPACING;
+	area->keep = calloc(area->npages, 1);
+	if (!area->keep)
+		fail("calloc", ENOMEM, "%zu bytes", area->npages);
+	a->nareas++;
+	op_begin("map");
+	j_str("actor", a->name);
+	j_str("area", name);
+	j_hex("addr", area->addr);
+	j_int("bytes", area->npages * page_size());
+	op_go();
+	a->slot->addr = area->addr;
+	a->slot->bytes = area->npages * page_size();
+	must(a, REQ_MAP, "mmap");
+	op_done();
+}
+
+static void store(const char *op, struct actor *a, const char *area,
+		  size_t first, size_t count, uint64_t tag, uint64_t step)
+{
+	op_begin(op);
+	aim(a, area, first, count);
+	j_int("tag", tag);
+	j_int("step", step);
+	op_go();
+	a->slot->tag = tag;
+	a->slot->step = step;
+	must(a, REQ_FILL, op);
+	op_done();
+}
+
+void fill(struct actor *a, const char *area, size_t first, size_t count,
+	  uint64_t tag, uint64_t step)
+{
+	store("fill", a, area, first, count, tag, step);
+}
+
+void write_pages(struct actor *a, const char *area, size_t first,
+		 size_t count, uint64_t tag, uint64_t step)
+{
+	store("write", a, area, first, count, tag, step);
+}
+
+struct actor *spawn_filled(const char *name, size_t bytes, uint64_t tag)
+{
+	struct actor *a = spawn(name);
+
+	map_area(a, "a", bytes);
+	fill(a, "a", 0, ALL_PAGES, tag, 1);
+	return a;
+}
+
+/* An operation on pages that has neither more arguments nor results. */
+static void simple(const char *op, enum request request, int advice,
+		   struct actor *a, const char *area, size_t first, size_t count)
+{
+	op_begin(op);
+	aim(a, area, first, count);
+	op_go();
+	a->slot->advice = advice;
+	must(a, request, op);
+	op_done();
+}
+
+void read_pages(struct actor *a, const char *area, size_t first, size_t count)
+{
+	simple("read", REQ_READ, 0, a, area, first, count);
+}
+
+void mergeable(struct actor *a, const char *area, size_t first, size_t count)
+{
+	simple("mergeable", REQ_MADVISE, MADV_MERGEABLE, a, area, first, count);
+}
+
+void unmergeable(struct actor *a, const char *area, size_t first, size_t count)
+{
+	simple("unmergeable", REQ_MADVISE, MADV_UNMERGEABLE, a, area, first, count);
+}
+
+void pageout(struct actor *a, const char *area, size_t first, size_t count)
+{
+	simple("pageout", REQ_MADVISE, MADV_PAGEOUT, a, area, first, count);
+}
+
+void unmap_pages(struct actor *a, const char *area, size_t first, size_t count)
+{
+	simple("munmap", REQ_MUNMAP, 0, a, area, first, count);
+}
+
+void unlock_pages(struct actor *a, const char *area, size_t first, size_t count)
+{
+	simple("munlock", REQ_MUNLOCK, 0, a, area, first, count);
+}
+
+void pin(struct actor *a, const char *area, size_t first, size_t count)
+{
+	simple("pin", REQ_PIN, 0, a, area, first, count);
+}
+
+void unpin(struct actor *a)
+{
+	op_begin("unpin");
+	j_str("actor", a->name);
+	op_go();
+	must(a, REQ_UNPIN, "unpin");
+	op_done();
+}
+
+void protect(struct actor *a, const char *area, size_t first, size_t count,
+	     const char *prot)
+{
+	int bits = PROT_NONE;
+
+	if (strchr(prot, 'r'))
+		bits |= PROT_READ;
+	if (strchr(prot, 'w'))
+		bits |= PROT_WRITE;
+	if (strchr(prot, 'x'))
+		bits |= PROT_EXEC;
+	op_begin("mprotect");
+	aim(a, area, first, count);
+	j_str("prot", prot);
+	op_go();
+	a->slot->advice = strcmp(prot, "none") ? bits : PROT_NONE;
+	must(a, REQ_MPROTECT, "mprotect");
+	op_done();
+}
+
+void lock_pages(struct actor *a, const char *area, size_t first, size_t count,
+		bool onfault)
+{
+	op_begin("mlock");
+	aim(a, area, first, count);
+	j_bool("onfault", onfault);
+	op_go();
+	a->slot->advice = onfault ? MLOCK_ONFAULT : 0;
+	must(a, REQ_MLOCK, "mlock2");
+	op_done();
+}
+
+void verify(struct actor *a, const char *area, size_t first, size_t count)
+{
+	struct slot *s = a->slot;
+
+	op_begin("verify");
+	aim(a, area, first, count);
+	op_go();
+	must(a, REQ_VERIFY, "verify");
+	ret_begin(0, 0);
+	j_open("contents", '[');
+	for (size_t i = 0; i < s->nruns; i++) {
+		j_open(NULL, '[');
+		j_int(NULL, s->runs[i].count);
+		j_int(NULL, s->runs[i].tag);
+		j_int(NULL, s->runs[i].step);
+		j_close(']');
+	}
+	j_close(']');
+	ret_end();
+}
+
+/* Slab objects are taken and given back by processes that are no actors. */
+void churn(unsigned int rounds)
+{
+	op_begin("churn");
+	j_int("rounds", rounds);
+	op_go();
+	for (unsigned int i = 0; i < rounds; i++) {
+		int status;
+		pid_t pid = fork();
+
+		if (pid < 0)
+			fail("fork", errno, "churn round %u", i);
+		if (!pid) {
+			/* Every second page a vma and an anon_vma of its own. */
+			size_t size = page_size();
+			char *p = mmap(NULL, 32 * size, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			if (p == MAP_FAILED)
+				_exit(1);
+			for (int k = 0; k < 32; k += 2) {
+				mprotect(p + (k + 1) * size, size, PROT_NONE);
+				p[k * size] = i;
+			}
+			_exit(0);
+		}
+		if (waitpid(pid, &status, 0) != pid || status)
+			fail("waitpid", errno, "churn: status %#x", status);
+	}
+	op_done();
+}
+
+/* Run a workload: the control first, then what it is about. */
+
+static char *arguments;
+
+long arg_number(const char *key, long fallback)
+{
+	size_t len = strlen(key);
+
+	for (char *p = arguments; p && *p; p = strchr(p, ' ')) {
+		p += *p == ' ';
+		if (!strncmp(p, key, len) && p[len] == '=')
+			return strtol(p + len + 1, NULL, 0);
+	}
+	return fallback;
+}
+
+static void j_words(const char *key, const char *words)
+{
+	char text[128], *word, *save = NULL;
+
+	snprintf(text, sizeof(text), "%s", words);
+	j_open(key, '[');
+	for (word = strtok_r(text, " ", &save); word;
+	     word = strtok_r(NULL, " ", &save))
+		j_str(NULL, word);
+	j_close(']');
+}
+
+static void j_args(char *args)
+{
+	char text[512], *word, *save = NULL;
+
+	snprintf(text, sizeof(text), "%s", args);
+	j_open("args", '{');
+	for (word = strtok_r(text, " ", &save); word;
+	     word = strtok_r(NULL, " ", &save)) {
+		char *value = strchr(word, '=');
+
+		if (value)
+			*value++ = '\0';
+		j_str(word, value ? value : "");
+	}
+	j_close('}');
+}
+
+void run_workload(const struct workload *w, char *args)
+{
+	journal.boot = false;
+	journal.seq = 0;
+	journal.crc = 0;
+	arguments = args;
+	j_begin("begin");
+	j_str("workload", w->name);
+	j_words("properties", w->properties);
+	j_args(args);
+	j_int("page_size", page_size());
+	j_end();
+	actors_init();
+	/* Z: ordinary memory in the same memcg, the positive control. */
+	{
+		struct actor *z = spawn("Z");
+
+		map_area(z, "z", 512 << 10);
+		fill(z, "z", 0, ALL_PAGES, 1ul << 40, 1);
+	}
+	w->run();
+	end();
+	__builtin_unreachable();
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Reclaim of the actors' memcg, by cgroup2's memory.reclaim.
+ *
+ * Its return code says nothing: -EAGAIN is normal.  The page tables are looked
+ * at after each attempt.  Statistics which memcg reclaim goes by may be up to
+ * two seconds old (mm/memcontrol.c: FLUSH_TIME), so that pages may stay that
+ * long although nothing is wrong; hence the patience before giving up.  They
+ * are brought up to date earlier when enough has changed
+ * (memcg_rstat_updated), so after an attempt without effect the control process
+ * takes some pages and gives them back.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest.h"
+#include "observe.h"
+
+#define DEADLINE_MS 15000
+#define QUIET_MS 3000		/* nothing changed any more, in spite of */
+#define QUIET_ATTEMPTS 20	/* as many attempts, though Z is out */
+#define LINGER_MS 3000
+#define STIR_PAGES 192		/* twice the batch of memcg_rstat_updated, and more */
+
+/* The page tables of all areas, one after another. */
+struct picture {
+	uint64_t *entries;
+	size_t count;
+};
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+#define for_each_area(a, area)						\
+	for (struct actor *a = actors; a < actors + nactors; a++)	\
+		for (struct area *area = a->areas;			\
+		     a->alive && area < a->areas + a->nareas; area++)
+
+static struct picture new_picture(void)
+{
+	struct picture p = { .count = 0 };
+
+	for_each_area(a, area)
+		p.count += area->npages;
+	p.entries = calloc(p.count + 1, sizeof(*p.entries));
+	if (!p.entries)
+		fail("calloc", ENOMEM, "%zu pages", p.count);
+	return p;
+}
+
+static void take(struct picture *p)
+{
+	size_t at = 0;
+
+	for_each_area(a, area) {
+		read_pagemap(a, area, p->entries + at);
+		at += area->npages;
+	}
+}
+
+static char state(uint64_t entry)
+{
+	return entry & PM_PRESENT ? 'P' : entry & PM_SWAP ? 'S' : 'N';
+}
+
+static bool same_states(const struct picture *a, const struct picture *b)
+{
+	for (size_t i = 0; i < a->count; i++)
+		if (state(a->entries[i]) != state(b->entries[i]))
+			return false;
+	return true;
+}
+
+/* Is nothing left that is waited for?  And is the control out? */
+static bool all_gone(const struct picture *p, bool *control)
+{
+	bool gone = true;
+	size_t at = 0;
+
+	*control = true;
+	for_each_area(a, area)
+		for (size_t i = 0; i < area->npages; i++, at++) {
+			if (!(p->entries[at] & PM_PRESENT))
+				continue;
+			if (!strcmp(a->name, "Z"))
+				*control = false;
+			if (!area->keep[i])
+				gone = false;
+		}
+	return gone;
+}
+
+/* Page frames that were mapped before, are not now, and still are KSM pages. */
+static size_t count_lingering(const struct picture *before,
+			      const struct picture *now)
+{
+	size_t lingering = 0;
+
+	for (size_t i = 0; i < before->count; i++) {
+		uint64_t pfn = before->entries[i] & PM_VALUE;
+		bool mapped = false, counted = false;
+
+		if (!(before->entries[i] & PM_PRESENT) ||
+		    (now->entries[i] & PM_PRESENT) ||
+		    !(page_flags(pfn) >> KPF_KSM & 1))
+			continue;
+		for (size_t k = 0; k < now->count && !mapped; k++)
+			mapped = (now->entries[k] & PM_PRESENT) &&
+				(now->entries[k] & PM_VALUE) == pfn;
+		for (size_t k = 0; k < i && !counted; k++)
+			counted = (before->entries[k] & PM_PRESENT) &&
+				(before->entries[k] & PM_VALUE) == pfn;
+		lingering += !mapped && !counted;
+	}
+	return lingering;
+}
+
+static void j_states(const struct picture *p)
+{
+	const struct actor *last = NULL;
+	size_t at = 0;
+
+	j_open("states", '{');
+	for_each_area(a, area) {
+		if (a != last) {
+			if (last)
+				j_close('}');
+			j_open(a->name, '{');
+			last = a;
+		}
+		j_open(area->name, '[');
+		for (size_t i = 0; i < area->npages;) {
+			char kind[2] = { state(p->entries[at]) };
+			size_t n = 0;
+
+			while (i < area->npages &&
+			       state(p->entries[at]) == kind[0]) {
+				n++;
+				i++;
+				at++;
+			}
+			j_open(NULL, '[');
+			j_int(NULL, n);
+			j_str(NULL, kind);
+			j_close(']');
+		}
+		j_close(']');
+	}
+	if (last)
+		j_close('}');
+	j_close('}');
+}
+
+/* Attempts with the same outcome are told once. */
+struct attempt {
+	int error;
+	long long ms;
+	unsigned int times;
+};
+
+static void j_attempt(const struct attempt *attempt, const struct picture *p)
+{
+	j_open(NULL, '{');
+	j_int("rc", attempt->error ? -1 : 0);
+	j_str("errno", errno_name(attempt->error));
+	j_int("ms", attempt->ms);
+	j_int("times", attempt->times);
+	j_states(p);
+	j_close('}');
+}
+
+static int try_once(void)
+{
+	/* 6.1 and later; more than the memcg can hold, so that it tries all. */
+	if (!write_file(MEMCG "/memory.reclaim", "512M"))
+		return 0;
+	if (errno == ENOENT)
+		skip("no memory.reclaim in cgroup2 (kernel before 5.19): no precise way to reclaim");
+	if (errno != EAGAIN && errno != EINTR && errno != EBUSY)
+		fail("memory.reclaim", errno, "of " MEMCG);
+	return errno;
+}
+
+static void stir(void)
+{
+	struct actor *z = &actors[0];
+
+	z->slot->bytes = STIR_PAGES * page_size();
+	must(z, REQ_STIR, "stirring the memcg's statistics");
+}
+
+void keep(struct actor *a, const char *name, size_t first, size_t count)
+{
+	struct area *area = find_area(a, name);
+
+	for (size_t i = first; i < area->npages && i - first < count; i++)
+		area->keep[i] = 1;
+}
+
+static void j_keep(void)
+{
+	j_open("keep", '[');
+	for_each_area(a, area)
+		for (size_t i = 0; i < area->npages;) {
+			size_t first = i;
+
+			while (i < area->npages && area->keep[i])
+				i++;
+			if (i > first) {
+				j_open(NULL, '[');
+				j_str(NULL, a->name);
+				j_str(NULL, area->name);
+				j_int(NULL, first);
+				j_int(NULL, i - first);
+				j_close(']');
+			}
+			i += i == first;
+		}
+	j_close(']');
+}
+
+void reclaim(void)
+{
+	struct picture before = new_picture(), last = new_picture();
+	struct picture now = new_picture();
+	struct attempt attempt = { .times = 0 };
+	long long start = now_ms(), changed = start, gone_at = 0;
+	size_t lingering = 0, unchanged = 0;
+	const char *why = "deadline";
+	bool gone, control;
+
+	op_begin("reclaim");
+	j_str("memcg", MEMCG_NAME);
+	j_keep();
+	op_go();
+	take(&before);
+	ret_begin(0, 0);
+	j_open("attempts", '[');
+	while (now_ms() < start + DEADLINE_MS) {
+		int error = try_once();
+
+		take(&now);
+		if (attempt.times && same_states(&last, &now)) {
+			attempt.times++;
+			unchanged++;
+		} else {
+			if (attempt.times)
+				j_attempt(&attempt, &last);
+			attempt = (struct attempt){ error, now_ms() - start, 1 };
+			changed = now_ms();
+			unchanged = 0;
+		}
+		memcpy(last.entries, now.entries, now.count * 8);
+		gone = all_gone(&now, &control);
+		/* The frames themselves go when the swap device is done. */
+		if (gone) {
+			gone_at = gone_at ? gone_at : now_ms();
+			lingering = count_lingering(&before, &now);
+			if (!lingering || now_ms() > gone_at + LINGER_MS) {
+				why = "done";
+				break;
+			}
+		} else if (control && unchanged >= QUIET_ATTEMPTS &&
+			   now_ms() > changed + QUIET_MS) {
+			lingering = count_lingering(&before, &now);
+			why = "quiet";
+			break;
+		}
+		if (unchanged)
+			stir();
+		usleep(unchanged < 5 ? 2000 : 50000);
+	}
+	j_attempt(&attempt, &last);
+	j_close(']');
+	all_gone(&now, &control);
+	j_str("control", control ? "gone" : "stuck");
+	j_int("lingering", lingering);
+	j_str("why", why);
+	ret_end();
+	for_each_area(a, area)
+		memset(area->keep, 0, area->npages);
+	free(before.entries);
+	free(last.entries);
+	free(now.entries);
+}

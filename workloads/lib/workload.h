@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a workload is written with: processes ("actors") that do one operation
+ * at a time on request and otherwise sleep, and a journal in which every
+ * operation and observation is told (docs/journal.md).
+ *
+ * Every function here narrates what it does, waits until it is done, and ends
+ * the workload with an "error" or "stuck" record when it cannot be done: a
+ * workload needs no error handling and reads like the paragraph that describes
+ * it.
+ */
+#ifndef WORKLOAD_H
+#define WORKLOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ALL_PAGES ((size_t)-1)
+
+struct actor;
+
+/* A workload: one per file, found by the linker in the section "workloads". */
+struct workload {
+	const char *name;
+	const char *properties;		/* "P1" or "P3 P4" */
+	const char *title;
+	void (*run)(void);
+} __attribute__((aligned(32)));
+
+#define WORKLOAD(id, props, what)					\
+	static void id##_run(void);					\
+	static const struct workload id##_workload			\
+	__attribute__((used, section("workloads"))) = {			\
+		.name = #id, .properties = props, .title = what,	\
+		.run = id##_run,					\
+	};								\
+	static void id##_run(void)
+
+/* Arguments given after the workload's name: "run ref_leak cycles=400". */
+long arg_number(const char *key, long fallback);
+
+/* The property that is shown from here on: "P1". */
+void property(const char *name);
+void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* This kernel cannot show it: ends the workload as skipped. */
+void skip(const char *reason) __attribute__((noreturn));
+
+/* Bytes of the page size, and how many pages a size in bytes is here. */
+size_t page_size(void);
+size_t pages(size_t bytes);
+
+/* Processes. */
+struct actor *spawn(const char *name);
+struct actor *fork_actor(struct actor *parent, const char *child);
+void exit_actor(struct actor *actor);
+void exec_actor(struct actor *actor);
+
+/* Memory.  Pages first..first+count-1 of an area; ALL_PAGES to its end. */
+void map_area(struct actor *actor, const char *area, size_t bytes);
+void fill(struct actor *a, const char *area, size_t first, size_t count,
+	  uint64_t tag, uint64_t step);
+void write_pages(struct actor *a, const char *area, size_t first,
+		 size_t count, uint64_t tag, uint64_t step);
+void read_pages(struct actor *a, const char *area, size_t first, size_t count);
+void verify(struct actor *a, const char *area, size_t first, size_t count);
+void mergeable(struct actor *a, const char *area, size_t first, size_t count);
+void unmergeable(struct actor *a, const char *area, size_t first,
+		 size_t count);
+void pageout(struct actor *a, const char *area, size_t first, size_t count);
+void unmap_pages(struct actor *a, const char *area, size_t first,
+		 size_t count);
+void protect(struct actor *a, const char *area, size_t first, size_t count,
+	     const char *prot);
+void lock_pages(struct actor *a, const char *area, size_t first, size_t count,
+		bool onfault);
+void unlock_pages(struct actor *a, const char *area, size_t first,
+		  size_t count);
+void pin(struct actor *a, const char *area, size_t first, size_t count);
+void unpin(struct actor *a);
+
+/* The usual start: a process with an area whose page i has content tag + i. */
+struct actor *spawn_filled(const char *name, size_t bytes, uint64_t tag);
+
+/* ksmd.  It is stepped: nothing is scanned but what is asked for here. */
+void scan(unsigned int scans);
+void ksm_run(int value);
+void ksm_set(const char *file, const char *value);
+
+/* Reclaim of the actors' memcg.  keep(): the next one does not wait for these. */
+void keep(struct actor *a, const char *area, size_t first, size_t count);
+void reclaim(void);
+
+void churn(unsigned int rounds);
+
+/* Observations. */
+void observe(const char *label);
+void observe_slab(const char *label);
+
+#endif

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "workload.h"
+
+/*
+ * Unmerging reaches a fork that ksmd has never met, since fork registered it:
+ * run=2 gives every mapper pages of its own and empties both trees.  Swapped
+ * ptes are left alone.  MADV_UNMERGEABLE does so for one process and range.
+ */
+WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_item")
+{
+	const size_t n = pages(512 << 10);
+	struct actor *p1, *p2, *child;
+
+	property("P18");
+	p1 = spawn_filled("P1", n * page_size(), 1);
+	p2 = spawn_filled("P2", n * page_size(), 1);
+	mergeable(p1, "a", 0, ALL_PAGES);
+	mergeable(p2, "a", 0, ALL_PAGES);
+	scan(2);
+	child = fork_actor(p1, "C");
+	observe("forked");
+	ksm_run(2);
+	observe("unmerged");
+	verify(p1, "a", 0, ALL_PAGES);
+	verify(p2, "a", 0, ALL_PAGES);
+	verify(child, "a", 0, ALL_PAGES);
+
+	ksm_run(1);
+	scan(2);
+	observe("merged again");
+	unmergeable(p1, "a", 0, n / 2);
+	observe("half of P1 unmerged");
+	scan(1);
+	observe("its items dropped");
+
+	reclaim();
+	observe("reclaimed");
+	ksm_run(2);
+	observe("unmerged while swapped");
+	verify(p1, "a", 0, ALL_PAGES);
+	verify(child, "a", 0, ALL_PAGES);
+	verify(p2, "a", 0, ALL_PAGES);
+	ksm_run(1);
+}
