@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+#   make run                 from kernel source to a verdict, on x86_64
+#   make run TARGETS=all     on all four targets
+#   make test                unit tests and system tests, all targets
+#
+# Both install what is missing first: Debian packages (as root, or by sudo), and Python's into .venv.
+
+TARGETS   ?= x86_64
+KERNEL    ?= debian:6.1
+WORKLOADS ?= all
+OUT       ?= out
+ARGS      ?=
+PYTHON    ?= python3
+
+ALL_TARGETS := x86_64 aarch64 ppc64 ppc64le
+comma := ,
+empty :=
+space := $(empty) $(empty)
+target_list = $(subst $(space),$(comma),$(strip $(TARGETS)))
+
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.DELETE_ON_ERROR:
+.PHONY: run test unit check deps deps-all bench soak repeat clean help
+
+run: deps .venv/run.stamp
+	@.venv/bin/ksm-harness run --kernel $(KERNEL) --target $(target_list) --workload $(WORKLOADS) --out $(OUT) $(ARGS)
+
+test: deps-all .venv/dev.stamp
+	@.venv/bin/pytest $(PYTEST_ARGS)
+
+unit: .venv/dev.stamp
+	@.venv/bin/pytest tests/unit $(PYTEST_ARGS)
+
+check: .venv/dev.stamp
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+# How often the same verdict comes out: no flake in 20 runs on each target.
+REPEATS ?= 20
+repeat: deps-all .venv/run.stamp
+	@for i in $$(seq $(REPEATS)); do \
+	  .venv/bin/ksm-harness run --kernel $(KERNEL) --target all --out $(OUT)/repeat >$(OUT)-repeat.log 2>&1 || \
+	    { echo "run $$i of $(REPEATS) ended with $$?"; cat $(OUT)-repeat.log; exit 1; }; \
+	  echo "run $$i of $(REPEATS): all judged good"; \
+	done
+
+# P5 and P6 for long: use after free and lost references.
+soak: deps .venv/run.stamp
+	@.venv/bin/ksm-harness run --kernel $(KERNEL) --target $(target_list) --workload anon_vma_life,ref_leak --out $(OUT)/soak \
+	  --arg rounds=100 --arg churn=200 --arg cycles=100 $(ARGS)
+
+bench: deps-all .venv/dev.stamp
+	@.venv/bin/python -m tests.bench $(BENCH_ARGS)
+
+clean:
+	rm -rf .venv $(OUT) dist
+
+help:
+	@sed -n '3,7s/^# *//p' Makefile; .venv/bin/ksm-harness --help 2>/dev/null || true
+
+# Python's packages: what the harness needs, and what its tests need.
+.venv/run.stamp: pyproject.toml
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || \
+	  { echo "no usable $(PYTHON) with venv (3.11 or later): install python3-venv, or name one with PYTHON=" >&2; exit 1; }
+	@.venv/bin/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp
+	@.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+deps-all: private TARGETS := $(ALL_TARGETS)
+deps deps-all:
+	@harness/install-packages.sh harness/packages.txt $(TARGETS)
