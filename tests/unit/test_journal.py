@@ -90,7 +90,7 @@ def test_fault_marks_the_segment_it_stands_in_only() -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("ops", 2), ("obs", 0), ("records", 6), ("ops", "1"), ("ops", None)])
 def test_declared_counts(key: str, value: object) -> None:
-    counts: dict[str, object] = {"ops": 1, "obs": 1, "records": 5}
+    counts: dict[str, Any] = {"ops": 1, "obs": 1, "records": 5}
     w = Writer().add("hello", boot=True, v=1).add("begin", workload="w").add("op").add("ret").add("obs")
     w.add("end", **(counts | {key: value}))
     assert f"declares {value!r} {key}" in read(w.lines).segments[0].problem()

@@ -13,10 +13,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import HostError
+
+USED = ".used"
+"""A file whose mtime says when the directory around it was last used."""
 
 
 def default_root() -> Path:
@@ -30,7 +34,8 @@ class Store:
     """A directory of finished work.  Safe for several runs at once: locks are flock(2), so a killed run holds none."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = root or default_root()
+        self.root = Path(os.path.realpath(root or default_root()))
+        self._pins: dict[str, typing.IO[str]] = {}
         try:
             for name in ("src", "work", "kernels", "images", "facts", "tmp", "locks"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -38,22 +43,25 @@ class Store:
             raise HostError(f"cannot make the store {self.root}: {e.strerror}; set KSM_HARNESS_STORE") from e
 
     @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock ``name``, waiting for it."""
+    def lock(self, name: str) -> Iterator[int]:
+        """Hold the lock ``name``, waiting for it.
+
+        Gives its file descriptor: a process that inherits it holds the lock too, until it ends.
+        """
         with (self.root / "locks" / name).open("w") as f:
             fcntl.flock(f, fcntl.LOCK_EX)
-            yield
+            yield f.fileno()
 
     @contextlib.contextmanager
-    def try_lock(self, name: str) -> Iterator[bool]:
-        """Hold the lock ``name`` if it is free: gives whether it was."""
+    def try_lock(self, name: str) -> Iterator[int | None]:
+        """Hold the lock ``name`` if it is free: gives its file descriptor (see ``lock``), or None when it was not free."""
         with (self.root / "locks" / name).open("w") as f:
             try:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield False
+                yield None
             else:
-                yield True
+                yield f.fileno()
 
     @contextlib.contextmanager
     def making(self, place: Path) -> Iterator[Path]:
@@ -69,6 +77,39 @@ class Store:
             fresh.rename(place)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A directory for passing needs, gone when the block ends."""
+        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.root / "tmp"))
+        try:
+            yield fresh
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def pin(self, place: Path) -> None:
+        """Keep ``place`` from ``gc`` until this process ends.  Pin before looking whether it exists."""
+        name = self.pin_name(place)
+        if name not in self._pins:
+            f = (self.root / "locks" / name).open("w")
+            fcntl.flock(f, fcntl.LOCK_SH)
+            self._pins[name] = f
+
+    def pin_name(self, place: Path) -> str:
+        """The lock that is held, shared, by those who use ``place``."""
+        return "use-" + str(place.relative_to(self.root)).replace("/", "-")
+
+    def touch(self, place: Path) -> None:
+        """Note that ``place`` was used now: garbage collection begins with what was not used for longest."""
+        with contextlib.suppress(OSError):
+            (place / USED).touch()
+
+    def last_use(self, place: Path) -> float:
+        """When ``place`` was last used, in seconds since 1970."""
+        for path in (place / USED, place):
+            with contextlib.suppress(OSError):
+                return path.stat().st_mtime
+        return 0.0
 
     def collect(self) -> None:
         """Remove what killed runs left in tmp/: entries begin with the pid of their maker."""

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What each command does.  Each gives its exit code; errors are raised and become a line and a code in main()."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from harness import doctor, pipeline, store, targets
+from harness.errors import ExitCode, HostError, UsageError
+from harness.image import workload_table
+from harness.kernel import build
+from harness.report import Progress, judge, report, show, show_rows
+from harness.report.runfile import to_data
+from harness.resources import directory
+from harness.results import RunResult
+from harness.source import parse_spec, resolve
+from harness.targets import Target
+
+log = logging.getLogger("harness")
+
+T = TypeVar("T")
+
+
+def _chosen(text: str, table: Mapping[str, T], what: str) -> tuple[T, ...]:
+    """The entries that a comma separated list names, "all" for all."""
+    names = [name for name in text.split(",") if name] if text != "all" else list(table)
+    for name in names:
+        if name not in table:
+            raise UsageError(f"there is no {what} {name!r}; there are {', '.join(table)}")
+    if not names:
+        raise UsageError(f"no {what} named; there are {', '.join(table)}")
+    return tuple(table[name] for name in dict.fromkeys(names))
+
+
+def _fragments(names: Sequence[str]) -> tuple[Path, ...]:
+    """Config fragments by name or path."""
+    found = []
+    for name in names:
+        ours = directory("kconfigs") / f"{name}.config"
+        path = ours if "/" not in name and ours.is_file() else Path(name)
+        if not path.is_file():
+            raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
+        found.append(path.absolute())
+    return tuple(found)
+
+
+def _print_run(run: RunResult, out: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(to_data(run), indent=1))
+    else:
+        show(run, [out / "report.html", out / "junit.xml", out / "run.json"])
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    log.addHandler(handler)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness run``."""
+    workloads = workload_table(options.workload_source)
+    out: Path = options.out.absolute()
+    plan = pipeline.RunPlan(
+        kernel=options.kernel,
+        targets=_chosen(options.target, targets.table(options.table), "target"),
+        workloads=_chosen(options.workload, workloads, "workload"),
+        out=out,
+        args=tuple(options.arg),
+        patches=tuple(options.patch),
+        fragments=_fragments(options.config),
+        extra=tuple(path.absolute() for path in options.workload_source),
+        jobs=options.jobs,
+        accel=options.accel,
+        require_kvm=options.require_kvm,
+        append=" ".join(options.boot_arg),
+        patience=options.patience,
+        command=tuple(sys.argv),
+    )
+    if out.exists() and not (out / "run.json").exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UsageError(f"--out {out} holds something that is no run of ours; name an empty or a new directory")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _log_to(out / "run.log")
+    except OSError as e:
+        raise HostError(f"cannot write to {out}: {e.strerror}; name another directory with --out") from e
+    with Progress() as progress:
+        result = pipeline.execute(plan, store.Store(), progress)
+    _print_run(result, out, options.json)
+    return result.exit_code()
+
+
+def build_kernels(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness build``."""
+    spec, kept = parse_spec(options.kernel), store.Store()
+    kept.collect()
+    wanted = _chosen(options.target, targets.table(options.table), "target")
+    rows = []
+    with Progress() as progress:
+        source = resolve(spec, kept)
+        for target in wanted:
+
+            def tell(text: str, fraction: float | None, name: str = target.name) -> None:
+                progress.cell(name, "kernel", text, fraction)
+
+            kernel = build(source, target, kept, patches=options.patch, fragments=_fragments(options.config), progress=tell)
+            for warning in kernel.warnings:
+                progress.say(f"{target.name}: {warning}")
+            rows.append(
+                {"target": target.name, "release": kernel.release, "cached": kernel.cached, "seconds": round(kernel.seconds, 1)}
+                | {"key": kernel.key, "directory": str(kernel.directory)}
+            )
+    show_rows(rows, options.json)
+    return ExitCode.GOOD
+
+
+def judge_again(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness judge DIR``."""
+    result = judge(options.directory.absolute())
+    _print_run(result, options.directory.absolute(), options.json)
+    return result.exit_code()
+
+
+def report_again(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness report DIR``."""
+    result, _ = report(options.directory.absolute())
+    _print_run(result, options.directory.absolute(), options.json)
+    return ExitCode.GOOD
+
+
+def _kernel_rows(kept: store.Store) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for entry in sorted((kept.root / "src").iterdir()):
+        series, _, version = entry.name.removeprefix("debian-").partition("-")
+        if entry.name.startswith("debian-") and version:
+            rows.append({"spec": f"debian:{series}={version}", "state": "source in the store"})
+    known = {str(row["spec"]).partition("=")[0] for row in rows}
+    rows += [{"spec": spec, "state": "to be downloaded"} for spec in ("debian:6.1", "debian:6.12") if spec not in known]
+    return [*rows, {"spec": "tree:PATH", "state": "your own tree"}, {"spec": "image:PATH", "state": "a built kernel"}]
+
+
+def _target_rows(table: Mapping[str, Target]) -> list[dict[str, object]]:
+    keys = ("name", "kernel_arch", "byteorder", "page_size", "qemu", "cpu_tcg", "memory")
+    return [{key: getattr(target, key) for key in keys} for target in table.values()]
+
+
+def list_things(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness list``."""
+    if options.what == "targets":
+        rows: Sequence[Mapping[str, object]] = _target_rows(targets.table(options.table))
+    elif options.what == "workloads":
+        table = workload_table(options.workload_source)
+        rows = [{"name": w.name, "properties": list(w.properties), "shows": w.title} for w in table.values()]
+    else:
+        rows = _kernel_rows(store.Store())
+    show_rows(rows, options.json)
+    return ExitCode.GOOD
+
+
+def examine(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness doctor``."""
+    wanted = _chosen(options.target, targets.table(options.table), "target")
+    checks = doctor.examine(wanted, store.Store())
+    show_rows([dataclasses.asdict(check) for check in checks], options.json)
+    return ExitCode.GOOD if all(check.ok for check in checks) else ExitCode.CANNOT_JUDGE
+
+
+def keep_store(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness store list|gc``."""
+    kept = store.Store()
+    collect = options.action == "gc"
+    entries = store.gc(kept, store.parse_size(options.max_size)) if collect else store.entries(kept)
+    show_rows([dataclasses.asdict(entry) for entry in entries], options.json)
+    return ExitCode.GOOD
+
+
+COMMANDS = {
+    "run": run,
+    "build": build_kernels,
+    "judge": judge_again,
+    "report": report_again,
+    "list": list_things,
+    "doctor": examine,
+    "store": keep_store,
+}

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From argv to an exit code.  No exception gets past here, so that none can end as 1, which would mean *judged bad*."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from harness.errors import ExitCode, HarnessError
+
+
+def _interrupted(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _expected(error: BaseException) -> BaseException:
+    """What a task group wraps: our own error if there is one, else the first."""
+    while isinstance(error, BaseExceptionGroup):
+        ours = [e for e in error.exceptions if isinstance(e, HarnessError)]
+        error = (ours or error.exceptions)[0]
+    return error
+
+
+def _own_error(error: BaseException) -> ExitCode:
+    with tempfile.NamedTemporaryFile("w", prefix="ksm-harness-", suffix=".traceback", delete=False) as f:
+        traceback.print_exception(error, file=f)
+    print(f"ksm-harness: an error of our own: {type(error).__name__}: {error}; see {f.name}", file=sys.stderr)
+    return ExitCode.OWN_ERROR
+
+
+def _end_with(error: BaseException) -> ExitCode:
+    error = _expected(error)
+    if isinstance(error, HarnessError):
+        print(f"ksm-harness: {error}", file=sys.stderr)
+        return error.code
+    if isinstance(error, KeyboardInterrupt):
+        print("ksm-harness: interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our table has gone; the exit code must not be lost to a second error at shutdown.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OWN_ERROR
+    if isinstance(error, OSError) and error.errno is not None:
+        print(f"ksm-harness: {error.strerror}: {error.filename or 'no file named'}", file=sys.stderr)
+        return ExitCode.CANNOT_JUDGE
+    return _own_error(error)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; gives its exit code."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    logging.getLogger("harness").setLevel(logging.INFO)
+    logging.getLogger("harness").addHandler(logging.NullHandler())
+    try:
+        # Here, so that a broken installation is our error and not the kernel's.
+        from harness.cli.commands import COMMANDS
+        from harness.cli.parser import make_parser
+
+        options = make_parser().parse_args(argv)
+        if getattr(options, "verbose", False):
+            logging.getLogger("harness").addHandler(logging.StreamHandler())
+        return int(COMMANDS[options.command](options))
+    except SystemExit as e:  # argparse: --help, --version
+        return int(e.code or 0)
+    except BaseException as e:
+        return int(_end_with(e))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What this host can do, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.store import Store
+from harness.targets import Target
+
+PACKAGES = Path(__file__).with_name("packages.txt")
+
+# From nothing: source (1.5 GB), objects and a kernel for each target (about 1.5 GB), ccache.
+DISK_GB_BASE, DISK_GB_TARGET = 3, 3
+
+
+@dataclass(frozen=True)
+class Package:
+    """A line of packages.txt."""
+
+    target: str
+    name: str
+    sign: str  # a program on PATH, a file, or PROGRAM:MODULE
+
+    @property
+    def present(self) -> bool:
+        """What it brings is there, whoever brought it."""
+        if self.sign.startswith("/"):
+            return Path(self.sign).exists()
+        return shutil.which(self.sign.partition(":")[0]) is not None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+    mend: str = ""
+
+
+def packages(names: Iterable[str]) -> list[Package]:
+    """The packages that these targets need, each once."""
+    wanted = {"all", *names}
+    lines = (line.split() for line in PACKAGES.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    found = (Package(*words) for words in lines if len(words) == 3 and words[0] in wanted)
+    return list({package.name: package for package in found}.values())
+
+
+def install_command(missing: Sequence[str]) -> str:
+    """The command that installs them, for the user who would type it."""
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    return f"{sudo}apt-get install {' '.join(missing)}"
+
+
+def _package_checks(targets: Sequence[Target]) -> list[Check]:
+    checks = []
+    native = platform.machine()
+    for target in ("all", *(t.name for t in targets)):
+        own = [p for p in packages([target]) if p.target == target]
+        missing = [p.name for p in own if not p.present]
+        detail = "missing: " + ", ".join(missing) if missing else f"{len(own)} packages"
+        mend = install_command(missing) if missing else ""
+        checks.append(Check("build tools" if target == "all" else target, not missing, detail, mend))
+    foreign = [t for t in targets if t.machine_arch == "x86_64" and native != "x86_64" and not shutil.which(f"{t.cross}gcc")]
+    checks += [Check(t.name, False, f"no {t.cross}gcc", install_command(["gcc-x86-64-linux-gnu"])) for t in foreign]
+    return checks
+
+
+def _kvm() -> Check:
+    if not Path("/dev/kvm").exists():
+        return Check("KVM", True, "no /dev/kvm: all guests run under TCG")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return Check("KVM", True, "/dev/kvm is not yours to open: TCG", "sudo adduser $USER kvm")
+    return Check("KVM", True, f"/dev/kvm opens; a probe boot decides, for guests of {platform.machine()} only")
+
+
+def _disk(store: Store, targets: Sequence[Target]) -> Check:
+    free = shutil.disk_usage(store.root).free / 1e9
+    need = DISK_GB_BASE + DISK_GB_TARGET * len(targets)
+    mend = "" if free >= need else "ksm-harness store gc --max-size 5G, or set KSM_HARNESS_STORE to a larger disk"
+    return Check("disk", free >= need, f"{free:.0f} GB free at {store.root}, a build from nothing wants {need}", mend)
+
+
+def examine(targets: Sequence[Target], store: Store) -> list[Check]:
+    """All checks, the most needed first."""
+    cpus = os.cpu_count() or 1
+    debian = shutil.which("apt-get") is not None and shutil.which("dpkg-deb") is not None
+    return [
+        *_package_checks(targets),
+        Check("kernel sources", debian, "debian:X.Y by apt" if debian else "no apt-get: use tree:PATH or image:PATH"),
+        Check("cpus", True, f"{cpus}"),
+        _disk(store, targets),
+        _kvm(),
+    ]

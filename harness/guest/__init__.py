@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests: QEMU processes, watched, and what they leave behind.  The door is :func:`run_cell`."""
+
+from harness.guest.accel import Accel
+from harness.guest.cell import probe, run_cell
+from harness.guest.plan import CellPlan, Limits, Load
+from harness.guest.record import BootRecord, CellRecord, Outcome, Stop, WorkloadRecord, load_cell
+
+__all__ = [
+    "Accel",
+    "BootRecord",
+    "CellPlan",
+    "CellRecord",
+    "Limits",
+    "Load",
+    "Outcome",
+    "Stop",
+    "WorkloadRecord",
+    "load_cell",
+    "probe",
+    "run_cell",
+]

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The QEMU command: a pure function of the target's row and the wires handed over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.guest.accel import Accel
+from harness.targets import Target
+
+JOURNAL_PORT = "ksm.journal"
+
+
+def quoted(path: Path | str) -> str:
+    """A value inside one of QEMU's comma-separated options: a comma is doubled there (qemu-options.hx)."""
+    return str(path).replace(",", ",,")
+
+
+@dataclass(frozen=True)
+class Wires:
+    """What QEMU's three character devices and its disk are connected to, in QEMU's words."""
+
+    journal: str  # chardev backend and options
+    console: str
+    qmp: str  # "" for none
+    swap: str  # file name of the swap disk's image
+    extra: tuple[str, ...] = ()
+
+
+def handed_over(*, journal: int, console: int, qmp: int, swap: int, log: Path) -> Wires:
+    """File descriptors of one end of a socketpair each, and of the swap disk: nothing has a name, nothing is left behind.
+
+    QEMU itself writes the console to ``log``, so that it survives the harness; it appends, so that the harness
+    can shorten the file under it.
+    """
+    return Wires(
+        journal=f"socket,fd={journal}",
+        console=f"socket,fd={console},logfile={quoted(log)},logappend=on",
+        qmp=f"socket,fd={qmp}",
+        swap="/dev/fdset/1",
+        extra=("-add-fd", f"fd={swap},set=1"),
+    )
+
+
+def by_hand(swap: str = "swap.img", journal: str = "journal.sock") -> Wires:
+    """Console and monitor on the terminal, the journal on a socket that socat can talk to."""
+    return Wires(journal=f"socket,path={journal},server=on,wait=off", console="stdio,mux=on,signal=off", qmp="", swap=swap)
+
+
+def append_line(target: Target, more: str = "") -> str:
+    """The kernel's parameters."""
+    words = [
+        f"console={target.console}",
+        # Printed is what is more urgent than this: with 6 notices ("Linux version") and warnings (WARN, page dumps),
+        # not infos.  "quiet" means 4, which hides WARNs.
+        "loglevel=6",
+        # An oops is final at once: the whole report is on the console, and nothing after it is worth believing.
+        "oops=panic",
+        # Restart on panic without delay; -no-reboot makes QEMU end there.
+        "panic=-1",
+        target.append,
+        more,
+    ]
+    return " ".join(w for w in words if w)
+
+
+def command(
+    target: Target, accel: Accel, kernel: Path, initramfs: Path, wires: Wires, *, memory: int, append: str = ""
+) -> tuple[str, ...]:
+    """The whole argument vector.  ``memory`` is in MiB."""
+    monitor = ("-mon", "chardev=qmp,mode=control") if wires.qmp else ("-mon", "chardev=con,mode=readline")
+    qmp = ("-chardev", f"{wires.qmp},id=qmp") if wires.qmp else ()
+    firmware = ("-bios", target.firmware) if target.firmware else ()
+    return (
+        target.qemu,
+        "-nodefaults",  # no NIC, VGA, floppy, CD-ROM: each costs time at boot
+        "-no-user-config",  # the same on every host
+        "-display",
+        "none",
+        "-no-reboot",  # a reset (panic=-1) ends QEMU
+        "-machine",
+        target.machine,
+        "-accel",
+        accel.name,
+        "-cpu",
+        accel.cpu,
+        "-smp",
+        str(target.smp),
+        "-m",
+        str(memory),
+        *firmware,
+        "-kernel",
+        str(kernel),
+        "-initrd",
+        str(initramfs),
+        "-append",
+        append_line(target, append),
+        *wires.extra,
+        "-chardev",
+        f"{wires.console},id=con",
+        "-serial",
+        "chardev:con",  # 16550, PL011 or spapr-vty, as the machine has it
+        *qmp,
+        *monitor,
+        "-chardev",
+        f"{wires.journal},id=journal",
+        "-device",
+        "virtio-serial-pci",
+        "-device",
+        f"virtserialport,chardev=journal,name={JOURNAL_PORT}",
+        "-blockdev",
+        # The disk lives as long as QEMU: no flush ever has to reach the host's disk.  Discarded blocks become holes.
+        "driver=raw,node-name=swap,discard=unmap,cache.no-flush=on,cache.direct=off,"
+        f"file.driver=file,file.discard=unmap,file.filename={quoted(wires.swap)}",
+        "-device",
+        "virtio-blk-pci,drive=swap,serial=swap",
+    )

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a cell is to do: plain data, the input of :func:`harness.guest.run_cell`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.journal.reader import Record
+from harness.store import Store
+from harness.targets import Target
+
+Observe = Callable[[Record], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One workload to run: its name in the image and its arguments (``KEY=VALUE`` on the journal's way back)."""
+
+    name: str
+    args: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """The command for the guest, docs/journal.md "The way back"."""
+        return " ".join(["run", self.name, *(f"{k}={v}" for k, v in self.args.items())]) + "\n"
+
+    @property
+    def sync(self) -> bool:
+        """The guest waits for ``ack SEQ`` after each observation."""
+        return self.args.get("sync") == "1"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Deadlines in seconds of wall time, on an idle machine under TCG; each is multiplied by the guest's slowness.
+
+    The defaults leave room for kernels with lockdep and KASAN, which boot in a minute.
+    """
+
+    token: float = 180.0  # start of QEMU to hello
+    silence: float = 60.0  # no byte on the console and none in the journal, before hello
+    progress: float = 60.0  # no record in the journal while a workload runs
+    workload: float = 900.0  # one workload, from its command to its end
+    boot: float = 3600.0  # one boot, all its workloads
+    poweroff: float = 10.0  # the poweroff command to QEMU's end
+    grace: float = 2.0  # what a kernel that has complained may still do until it is stopped
+    probe: float = 10.0  # hello under KVM
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """One target's kernel and image, the workloads to run on it, and where the evidence goes.
+
+    ``directory`` must exist.  ``accel`` is ``auto``, ``kvm`` or ``tcg``.  ``append`` are more kernel parameters.
+    ``memory`` is in MiB (0: the target's own).
+    """
+
+    target: Target
+    kernel: Path
+    initramfs: Path
+    directory: Path
+    workloads: tuple[Load, ...]
+    store: Store
+    accel: str = "auto"
+    require_kvm: bool = False
+    append: str = ""
+    memory: int = 0
+    swap_mib: int = 128
+    limits: Limits = Limits()
+    on_observation: Observe | None = None
+
+    @property
+    def memory_mib(self) -> int:
+        """Guest memory in MiB."""
+        return self.memory or self.target.memory

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Patches on top of a source: read, and applied in a scratch directory that holds only the files they touch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from harness.errors import BuildError, UsageError
+from harness.kernel.content import File, blocked_by_link, read_file, write_file
+from harness.source.command import neutral_environment, require, run
+
+log = logging.getLogger("harness.kernel")
+
+_FILES = re.compile(rb"^--- ([^\t\r\n]+).*\n\+\+\+ ([^\t\r\n]+)", re.MULTILINE)
+_GIT_FILES = re.compile(rb"^diff --git a/(\S+) b/(\S+)\s*$", re.MULTILINE)
+_CHANGE = re.compile(rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|rename from |deleted file mode |old mode |new file mode )",
+                     re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch file as it was when it was read."""
+
+    path: Path
+    data: bytes
+    touches: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+_REFUSAL = re.compile(r"FAILED|Skipping patch|can't find file|malformed|garbage|Ignoring potentially|Refusing|is not a regular")
+
+
+def _paths(data: bytes, name: str) -> Iterator[str]:
+    """The paths, relative to the tree, that the patch's headers name (``patch -p1``: their first part is dropped)."""
+    for found in _FILES.finditer(data):
+        for text in (os.fsdecode(group.strip()) for group in found.groups()):
+            if text == "/dev/null":
+                continue
+            if text.startswith("/"):
+                raise UsageError(f"patch {name} touches {text}, which is outside the tree; "
+                                 "paths in a patch are relative to it (a/mm/ksm.c)")
+            yield text.partition("/")[2]
+    for found in _GIT_FILES.finditer(data):
+        yield from (os.fsdecode(group) for group in found.groups())
+
+
+def parse(path: Path, data: bytes) -> Patch:
+    """Judge a patch's content.  UsageError when it is no patch or wants to leave the tree."""
+    if not data.strip():
+        raise UsageError(f"patch {path} is empty")
+    if not _CHANGE.search(data):
+        raise UsageError(f"{path} is not a patch: no line of it begins with @@")
+    touches = set()
+    for name in _paths(data, path.name):
+        if ".." in PurePosixPath(name).parts or name.startswith("/") or "\0" in name:
+            raise UsageError(f"patch {path.name} touches {name!r}, which is outside the tree")
+        if name:
+            touches.add(str(PurePosixPath(name)))
+    if not touches:
+        raise UsageError(f"{path} is not a patch that `patch -p1` can apply: it names no file (--- a/mm/ksm.c)")
+    return Patch(path, data, frozenset(touches))
+
+
+def load(paths: Sequence[Path]) -> list[Patch]:
+    """Read patch files, in order.  UsageError when one cannot be read or is no patch."""
+    patches = []
+    for path in paths:
+        try:
+            patches.append(parse(path, path.read_bytes()))
+        except OSError as e:
+            raise UsageError(f"cannot read the patch {path}: {e.strerror}") from e
+    return patches
+
+
+def _refusal(patch: Patch, output: str) -> BuildError:
+    """Which patch, which file, which hunk: from what patch(1) printed."""
+    where = ""
+    for line in output.splitlines():
+        if found := re.match(r"(?:patching|checking) file '?(.+?)'?(?: \(.*\))?$", line):
+            where = found[1] + ": "
+        elif _REFUSAL.search(line):
+            return BuildError(f"patch {patch.name} does not apply: {where}{line.strip().rstrip('.')}")
+    lines = [line for line in output.splitlines() if line.strip()]
+    return BuildError(f"patch {patch.name} does not apply: {lines[-1].strip() if lines else 'patch(1) gave no reason'}")
+
+
+def apply(patches: Sequence[Patch], root: Path, scratch: Path) -> Mapping[str, File | None]:
+    """The files that the patches leave behind, by path; None for one that they remove.
+
+    ``root`` is only read.  BuildError names the patch, and file and line of the first hunk, that does not apply.
+    """
+    if not patches:
+        return {}
+    require("patch", "--patch")
+    touched = sorted(frozenset[str]().union(*(patch.touches for patch in patches)))
+    for path in touched:
+        if link := blocked_by_link(root, path):
+            raise UsageError(f"a patch touches {path}, but {link} is a symbolic link in this tree; name the file itself")
+    tree = scratch / "tree"
+    tree.mkdir()
+    for path in touched:
+        if (file := read_file(root, path)) is not None:
+            write_file(tree, path, file, scratch)
+    for number, patch in enumerate(patches):
+        copy = scratch / f"{number}.patch"
+        copy.write_bytes(patch.data)
+        log.info("patch %s", patch.path)
+        done = run(["patch", "-p1", "--forward", "--batch", "--no-backup-if-mismatch", "--reject-file=-",
+                    f"--directory={tree}", f"--input={copy}"], log=log, env=neutral_environment())
+        if done.status:
+            raise _refusal(patch, done.text + done.errors)
+        if fuzzy := [line for line in done.text.splitlines() if "fuzz" in line]:
+            log.warning("patch %s: %s", patch.name, fuzzy[0])
+    return {path: read_file(tree, path) for path in touched}

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Counters: those of ksmd and of vmstat, of each process, and of the anon_vma slab cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.findings import Tier
+from harness.oracle.address_space import Mm
+from harness.oracle.judge import Difference, Since, who
+from harness.oracle.model import Model
+from harness.oracle.records import Fields, decimal
+from harness.oracle.trees import Chain
+
+_SCANS = ("scan", "run", "unmergeable", "set")
+_FAULTS = ("write", "fill", "scan", "run", "unmergeable", "mlock")
+_READS = ("read", "verify", "write", "fill", "mlock")
+
+_WHY = {
+    "pages_shared": "stable nodes with an item (stable_tree_append, remove_rmap_item_from_tree, remove_node_from_stable_tree)",
+    "pages_sharing": "stable items beyond the first of each node (stable_tree_append, remove_rmap_item_from_tree)",
+    "pages_unshared": "items in the unstable tree (unstable_tree_search_insert, remove_rmap_item_from_tree)",
+    "pages_volatile": "rmap_items in neither tree (pages_volatile_show)",
+    "full_scans": "ksmd adds one at the list's end, run=2 resets it",
+    "stable_node_chains": "one for each content with more pages than max_page_sharing allows one node",
+    "stable_node_dups": "stable nodes in chains",
+    "cow_ksm": "one for each write fault on a KSM pte, unmerging included (do_wp_page)",
+    "ksm_swpin_copy": "one for each page that came from swap and could not be shared (ksm_might_need_to_copy)",
+    "ksm_merging_pages": "the mm's items in the stable tree, and on some kernels what it inherited at fork",
+    "SwapFree": "each swap entry in a pte takes a slot of the swap device",
+    "ksm_rmap_items": "the mm's rmap_items, and on some kernels what it inherited at fork",
+}
+
+
+@dataclass
+class Baseline:
+    """What was seen first, and by how much a counter that was found wrong has been off since."""
+
+    vmstat: dict[str, tuple[int, int]] = field(default_factory=dict)  # observed, and the model's at that time
+    slab: tuple[int, int, int] | None = None  # observed, and the model's anon_vmas of areas and of all else
+    resident: dict[Mm, tuple[int, int]] = field(default_factory=dict)  # RssAnon + VmSwap in pages, and the model's
+    off: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A counter beside its prediction, an interval where the kernel is not exact."""
+
+    name: str
+    low: int
+    high: int
+    seen: int
+    op: str
+    reason: str = ""  # for an interval
+    mm: Mm | None = None
+
+
+class Counters:
+    """Compares the counters of observations with the model's."""
+
+    def __init__(self, model: Model, page_size: int, cpus: int) -> None:
+        self.model = model
+        self.page_size = page_size
+        self.cpus = max(1, cpus)
+        self.base = Baseline()
+
+    def judge(self, obs: Fields, since: Since) -> list[Difference]:
+        """All differences; none where the model cannot tell."""
+        seen = [*self._processes_size(obs, since), *self._slab(obs, since), *self._swap(obs, since)]
+        if not self.model.memory.unsure:
+            seen = [*self._ksm(obs, since), *self._vmstat(obs, since), *self._processes(obs, since), *seen]
+        return list(self._compare(seen))
+
+    def _compare(self, seen: list[Seen]) -> Iterator[Difference]:
+        wrong: dict[str, list[Seen]] = {}
+        for s in seen:
+            key = f"{s.name} of {s.mm.name}" if s.mm else s.name
+            off = self.base.off.get(key, 0)
+            if not s.low + off <= s.seen <= s.high + off:
+                wrong.setdefault(s.name, []).append(s)
+                self.base.off[key] = s.seen - (s.low if s.seen < s.low else s.high)
+        for name, cases in wrong.items():
+            yield _difference(name, cases)
+
+    def _ksm(self, obs: Fields, since: Since) -> Iterator[Seen]:
+        """Exact whenever ksmd stands still, but for chains, whose pruning goes by the clock."""
+        ksmd, tree = self.model.ksmd, self.model.ksmd.tree
+        files = obs.record("ksm")
+        op = since.last(*_SCANS)
+        exact = {
+            "pages_shared": tree.pages_shared,
+            "pages_sharing": tree.pages_sharing,
+            "pages_unshared": ksmd.pages_unshared,
+            "pages_volatile": ksmd.pages_volatile,
+            "full_scans": ksmd.full_scans,
+        }
+        if files.get("smart_scan", "0") != "0":  # skipped items leave the unstable tree
+            del exact["pages_unshared"], exact["pages_volatile"]
+        for name, value in exact.items():
+            if (number := decimal(files.get(name))) is not None:
+                yield Seen(name, value, value, number, op)
+        yield from self._chains(files, op)
+
+    def _chains(self, files: Mapping[str, Any], op: str) -> Iterator[Seen]:
+        tree = self.model.ksmd.tree
+        chains = [r for r in tree.roots.values() if isinstance(r, Chain)]
+        few = sum(1 for c in chains if sum(not d.stale for d in c.dups) < 2)
+        stale = sum(d.stale for c in chains for d in c.dups)
+        reason = "a chain is pruned or collapsed when a search passes it after stable_node_chains_prune_millisecs"
+        for name, value, slack in (("stable_node_chains", tree.chains, few), ("stable_node_dups", tree.dups, few + stale)):
+            if (number := decimal(files.get(name))) is not None:
+                yield Seen(name, max(0, value - slack), value, number, op, reason if slack else "")
+
+    def _vmstat(self, obs: Fields, since: Since) -> Iterator[Seen]:
+        """Exact as differences from the workload's first observation, as all tasks stand still."""
+        events = obs.record("vmstat")
+        memory = self.model.memory
+        values = (("cow_ksm", memory.cow_ksm, _FAULTS), ("ksm_swpin_copy", memory.ksm_swpin_copy, _READS))
+        for name, value, among in values:
+            number = decimal(events.get(name))
+            if number is None:
+                continue
+            first, then = self.base.vmstat.setdefault(name, (number, value))
+            yield Seen(name, value - then, value - then, number - first, since.last(*among))
+
+    def _processes(self, obs: Fields, since: Since) -> Iterator[Seen]:
+        op = since.last(*_SCANS, "fork")
+        for name, mm in self.model.actors.items():
+            proc = _proc(obs, name)
+            stat = proc.data.get("stat")
+            seen = {
+                "ksm_merging_pages": (decimal(proc.data.get("merging")), mm.merging, mm.inherited_merging),
+                "ksm_rmap_items": (
+                    decimal(stat.get("ksm_rmap_items")) if isinstance(stat, Mapping) else None, mm.rmap_items, mm.inherited_items,
+                ),
+            }  # fmt: skip
+            for what, (number, value, inherited) in seen.items():
+                if number is not None:
+                    yield self._inherited(Seen(what, value, value, number, op, mm=mm), inherited)
+
+    def _inherited(self, s: Seen, inherited: int) -> Seen:
+        """Where a kernel may have reset the counter at fork, either way is right."""
+        if self.model.semantics.merging_inherited_at_fork is None and s.seen == s.low - inherited:
+            return Seen(s.name, s.seen, s.seen, s.seen, s.op, mm=s.mm)
+        return s
+
+    def _processes_size(self, obs: Fields, since: Since) -> Iterator[Seen]:
+        """RssAnon and VmSwap, which each task keeps apart up to 64 events (mm/memory.c: SPLIT_RSS_COUNTING)."""
+        slack = 64 * self.cpus
+        reason = "the rest of the process comes on top, and a task adds its own events up in batches of 64"
+        for name, mm in self.model.actors.items():
+            status = _proc(obs, name).data.get("status")
+            if not isinstance(status, Mapping):
+                continue
+            sizes = [decimal(status.get(key)) for key in ("RssAnon", "VmSwap")]
+            if sizes[0] is None or sizes[1] is None:
+                continue
+            rss, swap = (kb * 1024 // self.page_size for kb in sizes if kb is not None)
+            present = sum(1 for p in mm.ptes.values() if p.page is not None)
+            swapped = sum(1 for p in mm.ptes.values() if p.entry is not None)
+            first, then = self.base.resident.setdefault(mm, (rss + swap, present + swapped))
+            other = max(0, first - then) + 3 * slack
+            op = since.last()
+            yield Seen("RssAnon", max(0, present - slack), present + other, rss, op, reason, mm)
+            yield Seen("VmSwap", max(0, swapped - slack), swapped + other, swap, op, reason, mm)
+
+    def _slab(self, obs: Fields, since: Since) -> Iterator[Seen]:
+        """Judged when the processes' other memory holds as many anon_vmas as at the first reading."""
+        slab = obs.data.get("slab")
+        number = decimal(slab.get("anon_vma")) if isinstance(slab, Mapping) else None
+        if number is None or number < 0 or any(mm.executed for mm in self.model.actors.values()):
+            return
+        memory = self.model.memory
+        areas, other = len(memory.anon_vmas.live), len(memory.other_anon_vmas.live)
+        first, then, other_then = self.base.slab = self.base.slab or (number, areas, other)
+        if other != other_then:
+            return
+        delta = areas - then
+        yield Seen("anon_vma", delta - 2, delta + 2, number - first, since.last("exit"), "the rest of the guest has some too")
+
+
+    def _swap(self, obs: Fields, since: Since) -> Iterator[Seen]:
+        """Of the swap device no less is used than ptes refer to; per-CPU caches of slots and other processes use more."""
+        meminfo = obs.record("meminfo")
+        total, free = decimal(meminfo.get("SwapTotal")), decimal(meminfo.get("SwapFree"))
+        if total is None or free is None:
+            return
+        entries = {p.entry for mm in self.model.actors.values() for p in mm.ptes.values() if p.entry is not None}
+        high = (total * 1024) // self.page_size - len(entries)
+        yield Seen("SwapFree", 0, high, free * 1024 // self.page_size, since.last(), "others swap too")
+
+
+def _proc(obs: Fields, name: str) -> Fields:
+    return Fields(obs.mapping(obs.record("procs").get(name), name), obs.where)
+
+
+def _difference(name: str, cases: list[Seen]) -> Difference:
+    one = cases[0]
+    mms = [c.mm for c in cases if c.mm is not None]
+    what = f"{name} of {who(mms)}" if mms else name
+    expected = str(one.low) if one.low == one.high else f"{one.low} to {one.high} ({one.reason})"
+    if name == "anon_vma":
+        summary = f"the anon_vma slab cache has {one.seen - (one.low + one.high) // 2:+d} objects that nothing accounts for"
+        why = "each item gives its anon_vma back when it leaves the stable tree (put_anon_vma on every path)"
+    else:
+        delta = "rose by" if name in ("cow_ksm", "ksm_swpin_copy") else "is"
+        summary = f"{what} {delta} {one.seen} where the model has {expected.split(' (')[0]}, after {one.op}"
+        why = _WHY.get(name, "ptes that go to swap are taken from RssAnon and added to VmSwap of the mm they belong to")
+    return Difference(
+        kind=f"counter-{name}", op=one.op, tier=Tier.ACCOUNTING, summary=summary,
+        expected=f"{name} {expected}", seen=f"{name} {one.seen}", why=why, actors=tuple(mm.name for mm in mms),
+    )  # fmt: skip

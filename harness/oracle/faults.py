@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Page faults: what reading and writing do to a page table (mm/memory.c of 6.1)."""
+
+from __future__ import annotations
+
+from harness.oracle.address_space import Mm, Vma
+from harness.oracle.anon_vma import AnonVma
+from harness.oracle.memory import Memory, Page, Pte, SwapEntry
+from harness.oracle.records import JournalContradiction
+
+
+def vma_of(mm: Mm, addr: int) -> Vma:
+    """The vma of an address that a process can touch without dying of it."""
+    vma = mm.vma_at(addr)
+    if vma is None:
+        raise JournalContradiction(f"{mm.name} touches page {addr:x}, where nothing is mapped")
+    return vma
+
+
+def read(memory: Memory, mm: Mm, addr: int) -> None:
+    """A read access: what is swapped comes in, what is not there becomes the page of zeros."""
+    pte = mm.ptes.get(addr)
+    if pte is None:
+        vma_of(mm, addr)
+        pte = memory.pte(mm, addr)
+        pte.zero = True
+        memory.stamp(pte)
+    elif pte.entry is not None:
+        swap_in(memory, pte, vma_of(mm, addr), write=False)
+
+
+def write(memory: Memory, mm: Mm, addr: int) -> Page:
+    """A write access: afterwards the pte maps a page that is written through no other; returns it."""
+    vma = vma_of(mm, addr)
+    pte = memory.pte(mm, addr)
+    if pte.page is None and pte.entry is None:
+        return memory.new_page(pte, vma, 0)
+    if pte.entry is not None:
+        swap_in(memory, pte, vma, write=True)
+    page = pte.page
+    assert page is not None
+    if page.exclusive:
+        pte.dirty = True
+        return page
+    return wp_fault(memory, pte, vma)
+
+
+def wp_fault(memory: Memory, pte: Pte, vma: Vma) -> Page:
+    """do_wp_page: write to a present, write-protected pte; a KSM page is never reused."""
+    page = pte.page
+    assert page is not None
+    if page.ksm:
+        memory.cow_ksm += 1
+        return _copy(memory, pte, vma)
+    if page.exclusive or _sole_user(memory, page):
+        page.anon_vma, page.exclusive = _own_anon_vma(memory, pte, vma), True  # page_move_anon_rmap
+        # A reference from another CPU's pagevec makes it a copy instead: the frame is not to be relied upon.
+        page.pfn = None
+        pte.dirty = True
+        memory.stamp(pte)
+        return page
+    return _copy(memory, pte, vma)
+
+
+def _own_anon_vma(memory: Memory, pte: Pte, vma: Vma) -> AnonVma:
+    """The vma's own anon_vma."""
+    return pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
+
+
+def _sole_user(memory: Memory, page: Page) -> bool:
+    """Is our mapping the page's only reference, once its swap slot is given back?"""
+    if page.mapcount != 1 or page.extra_refs:
+        return False
+    if page.entry is None:
+        return True
+    if page.entry.ptes or not memory.semantics.swap_ptes_keep_exclusive:
+        return False
+    memory.uncache(page)
+    return True
+
+
+def _copy(memory: Memory, pte: Pte, vma: Vma) -> Page:
+    """wp_page_copy."""
+    old = pte.page
+    assert old is not None
+    memory.unmap(pte)
+    return memory.new_page(pte, vma, old.content)
+
+
+def swap_in(memory: Memory, pte: Pte, vma: Vma, *, write: bool) -> None:
+    """do_swap_page up to the point where a write fault goes on in do_wp_page."""
+    entry = pte.entry
+    assert entry is not None
+    swapcache = entry.cached or _read_swap(entry)
+    if entry.unsure:
+        memory.doubt("a page came back from swap whose old KSM page may still have been in the swap cache")
+    page = _might_need_to_copy(memory, swapcache, pte, vma)
+    exclusive = pte.swp_exclusive and not page.ksm
+    entry.ptes.discard(pte)
+    pte.entry = None
+    pte.swp_exclusive = False
+    if page is not swapcache:
+        page.exclusive = True
+        memory.map(pte, page)
+        _note_orphan(memory, swapcache)
+        return
+    if not entry.ptes and _try_to_free_swap(page, vma, write):
+        memory.uncache(page)
+        exclusive = exclusive or not (page.ksm or page.ptes or page.extra_refs)
+    if page.anon_vma is None and not page.ksm:  # __page_set_anon_rmap: the oldest one possible if it is shared
+        own = pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
+        page.anon_vma = own if exclusive else own.root
+        page.index = pte.addr
+    page.exclusive = page.exclusive or exclusive
+    pte.dirty = write and exclusive
+    memory.map(pte, page)
+
+
+def _read_swap(entry: SwapEntry) -> Page:
+    """read_swap_cache_async: the page is plain whatever it was before ("PageKSM() is lost on actual swapout")."""
+    page = Page(entry.content, entry.memcg)
+    page.entry = entry
+    entry.cached = page
+    page.unsure = entry.unsure
+    return page
+
+
+def _might_need_to_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> Page:
+    """ksm_might_need_to_copy: the page itself, or a copy that belongs to the vma's anon_vma alone."""
+    own = pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
+    if page.ksm:
+        if page.node is not None and not memory.unmerging:
+            return page
+    elif page.anon_vma is None or (page.index == pte.addr and page.anon_vma.root is own.root):
+        if page.when == 0:
+            page.by, page.when = memory.op, memory.tick
+        return page
+    memory.ksm_swpin_copy += 1
+    copy = Page(page.content, pte.mm.memcg)
+    copy.anon_vma, copy.index = own, pte.addr
+    copy.by, copy.when = memory.op, memory.tick
+    return copy
+
+
+def _note_orphan(memory: Memory, page: Page) -> None:
+    """The swap cache keeps a page though neither a pte nor a swap pte leads to it, until reclaim comes by."""
+    if not page.ptes:
+        memory.unmapped.add(page)
+
+
+def _try_to_free_swap(page: Page, vma: Vma, write: bool) -> bool:
+    """should_try_to_free_swap; that swap gets full is left out."""
+    if vma.flags.locked:
+        return True
+    return write and not page.ksm and not page.ptes and not page.extra_refs
+
+
+def zap_range(memory: Memory, mm: Mm, start: int, end: int) -> None:
+    """unmap_vmas: all ptes of a range become none."""
+    for pte in list(mm.ptes_in(start, end)) if end - start < len(mm.ptes) else _ptes_between(mm, start, end):
+        note_unlock(pte)
+        memory.zap(pte)
+
+
+def _ptes_between(mm: Mm, start: int, end: int) -> list[Pte]:
+    return sorted((p for a, p in mm.ptes.items() if start <= a < end), key=lambda p: p.addr)
+
+
+def note_unlock(pte: Pte) -> None:
+    """A pte leaves a locked vma while others may be locked: the page's mlock_count "might undercount"."""
+    if pte.mm.ever_locked and pte.page is not None and len(pte.page.ptes) > 1:
+        vma = pte.mm.vma_at(pte.addr)
+        if vma is not None and vma.flags.locked:
+            pte.page.mlock_unsure = True

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From differences to findings: which property is broken, how often it is told, and what may follow from what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from harness.findings import Finding, Tier
+from harness.oracle.address_space import Mm
+from harness.oracle.runs import ranges
+
+# Of these the journal's property in progress is believed when a rule does not name a better one.
+IN_PROGRESS = frozenset(f"P{n}" for n in (*range(1, 10), *range(14, 19)))
+
+_UNMERGE = ("run", "unmergeable")
+_WRITES = ("write", "fill")
+_READS = ("read", "verify")
+
+
+@dataclass
+class Since:
+    """What happened since the last observation that was judged."""
+
+    tick: int = 0  # number of the last operation before it
+    ops: list[str] = field(default_factory=list)
+    fork_items: int = 0  # items that ksmd gave to ptes which fork had duplicated
+    failed_merges: int = 0
+
+    def last(self, *among: str) -> str:
+        """The last operation, of these kinds if there was one of them."""
+        return next((op for op in reversed(self.ops) if op in among), self.ops[-1] if self.ops else "obs")
+
+    def had(self, *kinds: str) -> bool:
+        """There was one of these."""
+        return any(op in kinds for op in self.ops)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Pages by actor and area."""
+
+    pages: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+
+    def add(self, actor: str, area: str, index: int) -> None:
+        """Another page."""
+        self.pages.setdefault((actor, area), []).append(index)
+
+    @property
+    def actors(self) -> tuple[str, ...]:
+        """Whose pages they are."""
+        return tuple(dict.fromkeys(actor for actor, _ in self.pages))
+
+    def count(self, actor: str | None = None) -> int:
+        """How many pages, of one actor or of all."""
+        return sum(len(i) for (a, _), i in self.pages.items() if actor in (None, a))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{actor}.{area}{ranges(i)}" for (actor, area), i in self.pages.items())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a record shows against the prediction, all pages with one cause together."""
+
+    kind: str
+    op: str
+    tier: Tier
+    summary: str
+    expected: str
+    seen: str
+    why: str
+    prop: str = ""  # if a rule names it
+    places: Places = field(default_factory=Places)
+    actors: tuple[str, ...] = ()
+
+
+class Judge:
+    """Makes findings of differences, each signature once per workload."""
+
+    def __init__(self, workload: str) -> None:
+        self.workload = workload
+        self.prop = ""  # in progress
+        self.since = Since()
+        self._told: set[str] = set()
+        self._first: tuple[int, str] | None = None  # record and property of the first finding
+
+    def findings(self, seq: int, differences: Iterable[Difference]) -> list[Finding]:
+        """The findings of one record."""
+        found = []
+        for d in differences:
+            prop = d.prop or self.attribute(d.kind, d.op)
+            finding = Finding(
+                prop=prop, kind=d.kind, op=d.op, tier=d.tier, workload=self.workload, seq=seq,
+                summary=d.summary, expected=d.expected, seen=d.seen, why=d.why,
+                actors=d.actors or d.places.actors, pages=str(d.places), follows=self._follows(seq, prop),
+            )  # fmt: skip
+            if finding.signature not in self._told:
+                self._told.add(finding.signature)
+                self._first = self._first or (seq, prop)
+                found.append(finding)
+        return found
+
+    def _follows(self, seq: int, prop: str) -> bool:
+        """Anything later may be a consequence of the first; in the same record, what breaks the same property."""
+        return self._first is not None and (seq > self._first[0] or prop == self._first[1])
+
+    def in_progress(self, otherwise: str) -> str:
+        """The journal's property in progress if it is one of those that workloads show."""
+        return self.prop if self.prop in IN_PROGRESS else otherwise
+
+    def attribute(self, kind: str, op: str) -> str:
+        """The property that a difference of this kind after this operation breaks."""
+        if kind.startswith("counter-"):
+            return self._counter(kind.removeprefix("counter-"), op)
+        if kind in ("locked-swapped", "not-locked"):
+            return "P9"
+        if kind in ("not-ksm", "still-ksm", "identity", "leak", "content"):
+            return self._page(kind, op)
+        return self.in_progress("P14" if kind == "mapcount" else "P1")
+
+    def _page(self, kind: str, op: str) -> str:
+        if kind == "leak" or op in _WRITES:
+            return "P16" if op in _READS and kind != "leak" else "P17"
+        if op in _READS or kind == "content":
+            return "P16"
+        if op in _UNMERGE:
+            return "P18"
+        if op == "scan":
+            if self.since.failed_merges:
+                return "P7"
+            return "P15" if self.since.fork_items else "P14"
+        return self.in_progress("P9" if op in ("mlock", "munlock") else "P14")
+
+    def _counter(self, name: str, op: str) -> str:
+        if name == "anon_vma":
+            return "P6"
+        if name == "ksm_swpin_copy":
+            return "P16"
+        if name in ("RssAnon", "VmSwap", "SwapFree"):
+            return self.in_progress("P1")
+        if op in _UNMERGE or (name != "cow_ksm" and self.since.had(*_UNMERGE)):
+            return "P18"
+        if self.since.failed_merges:
+            return "P7"
+        if name == "cow_ksm":
+            return "P9" if op == "mlock" else "P15" if op == "scan" and self.since.fork_items else "P17"
+        return "P15" if self.since.fork_items and name != "pages_unshared" else "P14"
+
+
+def who(mms: Sequence[Mm]) -> str:
+    """Processes as a developer looks them up: ``C (pid 231)``."""
+    names = [f"{mm.name} (pid {mm.pid})" if mm.pid else mm.name for mm in mms]
+    if len(names) > 4:
+        return f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def pages(count: int, what: str = "") -> str:
+    """``1 KSM page``, ``12 pages``."""
+    noun = f"{what} page" if what else "page"
+    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ksmd: the list of mms, the scan and the unstable tree, and unmerging (mm/ksm.c of 6.1, 6.12, 7.2)."""
+
+from __future__ import annotations
+
+from harness.oracle import faults
+from harness.oracle.address_space import Mm, Vma
+from harness.oracle.memory import Memory, Page, Pte
+from harness.oracle.stable_tree import StableTree
+from harness.oracle.trees import Item, State
+
+ZEROS = 0  # the content of the page of zeros
+
+
+class Ksmd:
+    """The daemon between two steps; its cursor stands at the head of the list then."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.mms: list[Mm] = []  # ksm_mm_head, without init's anchor, which has no pages
+        self.tree = StableTree()
+        if not memory.semantics.has_chains:
+            self.tree.max_page_sharing = None
+        self.unstable: dict[int, Item] = {}
+        self.full_scans = 0
+        self.rmap_items = 0
+        self.pages_unshared = 0
+        self.use_zero_pages = False
+        self.failed_merges = 0  # half done and undone again
+
+    @property
+    def pages_volatile(self) -> int:
+        """pages_volatile_show."""
+        return max(0, self.rmap_items - self.tree.pages_shared - self.tree.pages_sharing - self.pages_unshared)
+
+    # The list of mms.
+
+    def enter(self, mm: Mm) -> None:
+        """__ksm_enter: behind the cursor, which is the list's tail between two scans."""
+        if not mm.registered:
+            mm.registered = True
+            self.mms.append(mm)
+
+    def exit(self, mm: Mm) -> None:
+        """__ksm_exit: an mm with items is left, right behind the list's head, for ksmd to clean up."""
+        if not mm.registered:
+            return
+        self.mms.remove(mm)
+        if mm.items:
+            self.mms.insert(0, mm)
+        else:
+            mm.registered = False
+
+    # The scan.
+
+    def scan(self) -> None:
+        """One full scan."""
+        self.unstable = {}
+        for mm in list(self.mms):
+            self._scan_mm(mm)
+        self.full_scans += 1
+
+    def _scan_mm(self, mm: Mm) -> None:
+        vmas = [] if mm.dead else [v for v in mm.vmas if v.flags.mergeable]
+        old = sorted(mm.items)
+        i = 0
+        for vma in vmas:
+            for addr in range(vma.start, vma.end) if vma.anon_vma is not None else ():
+                pte = mm.ptes.get(addr)
+                if pte is None or pte.page is None:
+                    continue
+                while i < len(old) and old[i] < addr:  # skipped over: get_next_rmap_item
+                    self._drop(mm.items[old[i]])
+                    i += 1
+                if i < len(old) and old[i] == addr:
+                    i += 1
+                self._cmp_and_merge(mm.items.get(addr) or self._new_item(mm, addr), pte, pte.page, vma)
+        for addr in old[i:]:  # remove_trailing_rmap_items
+            self._drop(mm.items[addr])
+        if not vmas:
+            self.mms.remove(mm)
+            mm.registered = False
+
+    def _new_item(self, mm: Mm, addr: int) -> Item:
+        item = mm.items[addr] = Item(mm, addr)
+        mm.rmap_items += 1
+        self.rmap_items += 1
+        return item
+
+    def _drop(self, item: Item) -> None:
+        """free_rmap_item after remove_rmap_item_from_tree."""
+        self._remove_from_tree(item)
+        del item.mm.items[item.addr]
+        item.mm.rmap_items -= 1
+        self.rmap_items -= 1
+
+    def _remove_from_tree(self, item: Item) -> None:
+        """remove_rmap_item_from_tree."""
+        if item.state is State.STABLE:
+            self.tree.remove_item(item)
+        elif item.state is State.UNSTABLE:
+            self.pages_unshared -= 1
+            item.state = State.NONE
+            if item.checksum is not None and self.unstable.get(item.checksum) is item:
+                del self.unstable[item.checksum]
+
+    def _cmp_and_merge(self, item: Item, pte: Pte, page: Page, vma: Vma) -> None:
+        """cmp_and_merge_page."""
+        node = page.node if page.ksm else None
+        if node is not None:
+            if item.node is node:
+                return
+        elif self.memory.semantics.cksum_first:
+            self._remove_from_tree(item)
+            if not self._settled(item, page) or self._merge_with_zeros(pte, page, vma):
+                return
+        kpage = self.tree.search(page)
+        self._remove_from_tree(item)
+        if kpage is not None:
+            if self._merge_with(item, pte, page, kpage, vma):
+                assert kpage.node is not None
+                self.tree.append(item, kpage.node)
+                self.tree.mapped_by_fork += kpage is page
+            return
+        if not self.memory.semantics.cksum_first and (
+            not self._settled(item, page) or self._merge_with_zeros(pte, page, vma)
+        ):
+            return
+        self._unstable_search_insert(item, pte, page, vma)
+
+    @staticmethod
+    def _settled(item: Item, page: Page) -> bool:
+        """Has the checksum stayed the same since the last visit?"""
+        if item.checksum == page.content:
+            return True
+        item.checksum = page.content
+        return False
+
+    def _merge_with_zeros(self, pte: Pte, page: Page, vma: Vma) -> bool:
+        """use_zero_pages: the pte maps the page of zeros, and its item stays without a tree."""
+        if not self.use_zero_pages or page.content != ZEROS or not self._write_protect(pte, page):
+            return False
+        self.memory.unmap(pte)
+        pte.zero = True
+        self.memory.stamp(pte)
+        return True
+
+    def _unstable_search_insert(self, item: Item, pte: Pte, page: Page, vma: Vma) -> None:
+        """unstable_tree_search_insert, and what cmp_and_merge_page does with what it finds."""
+        other = self.unstable.get(page.content)
+        if other is None:
+            self.unstable[page.content] = item
+            item.state = State.UNSTABLE
+            self.pages_unshared += 1
+            return
+        tree_pte = other.mm.ptes[other.addr]
+        tree_page, tree_vma = tree_pte.page, other.mm.vma_at(other.addr)
+        assert tree_page is not None and tree_vma is not None
+        if tree_page is page:  # "Don't substitute a ksm page for a forked page."
+            return
+        if self._merge_two(item, pte, page, vma, other, tree_pte, tree_page, tree_vma):
+            node = self.tree.insert(page)
+            self.tree.append(other, node)
+            self.tree.append(item, node)
+
+    def _merge_two(
+        self, item: Item, pte: Pte, page: Page, vma: Vma, other: Item, tree_pte: Pte, tree_page: Page, tree_vma: Vma
+    ) -> bool:
+        """try_to_merge_two_pages: the current page becomes the KSM page, then takes the other's place; or is undone."""
+        if not self._merge_with(item, pte, page, None, vma):
+            self.failed_merges += 1
+            return False
+        if self._merge_with(other, tree_pte, tree_page, page, tree_vma):
+            return True
+        self.failed_merges += 1
+        self._break_cow(item)
+        return False
+
+    def _merge_with(self, item: Item, pte: Pte, page: Page, kpage: Page | None, vma: Vma) -> bool:
+        """try_to_merge_with_ksm_page; on success the item holds the vma's anon_vma."""
+        if not self._merge_one(pte, page, kpage):
+            return False
+        self._remove_from_tree(item)
+        assert vma.anon_vma is not None
+        item.anon_vma = vma.anon_vma
+        item.anon_vma.get()
+        return True
+
+    def _merge_one(self, pte: Pte, page: Page, kpage: Page | None) -> bool:
+        """try_to_merge_one_page."""
+        if page is kpage:  # "ksm page forked"
+            return True
+        if not self._write_protect(pte, page):
+            return False
+        memory = self.memory
+        if kpage is None:
+            page.ksm = True
+            page.by, page.when = memory.op, memory.tick
+            return True
+        if kpage.content != page.content:
+            return False
+        memory.unmap(pte)
+        memory.map(pte, kpage)
+        return True
+
+    @staticmethod
+    def _write_protect(pte: Pte, page: Page) -> bool:
+        """write_protect_page: fails when somebody else has a reference; who could not write is not asked."""
+        if page.ksm:  # not in the tree: page_address_in_vma finds no anon_vma
+            return False
+        if (pte.dirty or page.exclusive) and page.extra_refs:
+            return False
+        page.exclusive = False
+        pte.dirty = False
+        return True
+
+    # Unmerging.
+
+    def _break_cow(self, item: Item) -> None:
+        """break_cow: undo a merge, and put the anon_vma that it took."""
+        assert item.anon_vma is not None
+        item.anon_vma.put()
+        item.anon_vma = None
+        vma = item.mm.vma_at(item.addr)
+        if vma is not None and vma.flags.mergeable and vma.anon_vma is not None:
+            self.break_ksm(vma, item.addr, item.addr + 1)
+
+    def break_ksm(self, vma: Vma, start: int, end: int) -> None:
+        """unmerge_ksm_pages, break_ksm: a write fault on each pte of the range that maps a KSM page."""
+        for pte in list(vma.mm.ptes_in(start, end)):
+            if pte.page is not None and pte.page.ksm:
+                faults.wp_fault(self.memory, pte, vma)
+
+    def unmerge_all(self) -> None:
+        """unmerge_and_remove_all_rmap_items, when 2 is written to run.  Swapped ptes stay as they are."""
+        for mm in list(self.mms):
+            for vma in [] if mm.dead else mm.vmas:
+                if vma.flags.mergeable and vma.anon_vma is not None:
+                    self.break_ksm(vma, vma.start, vma.end)
+            for addr in sorted(mm.items):
+                self._drop(mm.items[addr])
+            if mm.dead:
+                self.mms.remove(mm)
+                mm.registered = False
+        self.tree.remove_unmapped()
+        self.full_scans = 0

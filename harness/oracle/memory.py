@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pages, page table entries and swap entries, and the ties between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.oracle.anon_vma import AnonVma, AnonVmas
+from harness.oracle.semantics import Semantics
+
+if TYPE_CHECKING:
+    from harness.oracle.address_space import Mm, Vma
+    from harness.oracle.trees import Node
+
+
+class Page:
+    """A page frame of anonymous memory: plain, or a KSM page (then ``node`` is its stable node, if it has one)."""
+
+    __slots__ = (
+        "anon_vma", "by", "content", "entry", "exclusive", "extra_refs", "freed", "index", "ksm", "memcg",
+        "mlock_unsure", "node", "pfn", "ptes", "seen", "unsure", "when",
+    )  # fmt: skip
+
+    def __init__(self, content: int, memcg: str) -> None:
+        self.content = content
+        self.memcg = memcg  # to which it is charged
+        self.ptes: set[Pte] = set()
+        self.extra_refs = 0  # pins
+        self.ksm = False
+        self.node: Node | None = None
+        self.anon_vma: AnonVma | None = None  # page->mapping of a plain page
+        self.index = 0  # page->index, as an address
+        self.exclusive = False  # PageAnonExclusive
+        self.entry: SwapEntry | None = None  # in the swap cache under this entry
+        self.freed = False
+        self.mlock_unsure = False  # __munlock_page "might undercount"
+        self.unsure = False  # what it is can no longer be told, so nothing but its bytes is judged
+        self.by = ""  # the operation that made it what it is, and its number
+        self.when = 0
+        self.pfn: int | None = None  # as observed last
+        self.seen = 0  # number of the observation that saw it last
+
+    @property
+    def mapcount(self) -> int:
+        """page_mapcount."""
+        return len(self.ptes)
+
+
+class Pte:
+    """A page table entry that is not none: it maps a page, holds a swap entry, or maps the page of zeros."""
+
+    __slots__ = ("addr", "by", "dirty", "entry", "mm", "page", "swp_exclusive", "when", "zero")
+
+    def __init__(self, mm: Mm, addr: int) -> None:
+        self.mm = mm
+        self.addr = addr
+        self.page: Page | None = None
+        self.entry: SwapEntry | None = None
+        self.zero = False
+        self.dirty = False
+        self.swp_exclusive = False  # pte_swp_exclusive
+        self.by = ""  # the operation that changed it last, and its number
+        self.when = 0
+
+    @property
+    def content(self) -> int:
+        """The tag of the bytes that the process sees there."""
+        if self.page is not None:
+            return self.page.content
+        return self.entry.content if self.entry is not None else 0
+
+
+class SwapEntry:
+    """A slot of the swap device: the ptes that hold it (swap_count), its bytes, and the page in the swap cache."""
+
+    __slots__ = ("cached", "content", "memcg", "offset", "ptes", "seen", "unsure")
+
+    def __init__(self, page: Page) -> None:
+        self.content = page.content
+        self.memcg = page.memcg
+        self.ptes: set[Pte] = set()
+        self.cached: Page | None = None
+        self.offset: int | None = None  # as observed last
+        self.seen = 0
+        self.unsure = False  # its old KSM page may still be in the swap cache, or may not
+
+
+@dataclass
+class Memory:
+    """What all processes share: the kernel's behaviour, its event counters, and the operation in progress."""
+
+    semantics: Semantics
+    anon_vmas: AnonVmas = field(default_factory=AnonVmas)  # of areas
+    other_anon_vmas: AnonVmas = field(default_factory=AnonVmas)  # of what else processes have, one for each
+    cow_ksm: int = 0
+    ksm_swpin_copy: int = 0
+    unmerging: bool = False  # run is 2 (KSM_RUN_UNMERGE)
+    op: str = ""
+    tick: int = 0
+    unmapped: set[Page] = field(default_factory=set)  # without ptes, but kept by the swap cache or a pin
+    unsure: str = ""  # why the counters can no longer be predicted
+
+    def doubt(self, why: str) -> None:
+        """From here on the counters cannot be predicted; the first reason stays."""
+        self.unsure = self.unsure or why
+
+    def stamp(self, pte: Pte) -> None:
+        """Note which operation changed the pte."""
+        pte.by, pte.when = self.op, self.tick
+
+    def pte(self, mm: Mm, addr: int) -> Pte:
+        """The pte, made if there is none."""
+        pte = mm.ptes.get(addr)
+        if pte is None:
+            pte = mm.ptes[addr] = Pte(mm, addr)
+        return pte
+
+    def map(self, pte: Pte, page: Page) -> None:
+        """Let a pte that maps nothing map the page."""
+        if not page.ptes:
+            self.unmapped.discard(page)
+        pte.page = page
+        page.ptes.add(pte)
+        self.stamp(pte)
+
+    def new_page(self, pte: Pte, vma: Vma, content: int) -> Page:
+        """page_add_new_anon_rmap: a fresh page, mapped by this pte alone, writable."""
+        page = Page(content, pte.mm.memcg)
+        page.anon_vma = pte.mm.prepare_anon_vma(self.anon_vmas, vma)
+        page.index = pte.addr
+        page.exclusive = True
+        page.by, page.when = self.op, self.tick
+        pte.zero = False
+        pte.dirty = True
+        self.map(pte, page)
+        return page
+
+    def unmap(self, pte: Pte) -> None:
+        """page_remove_rmap, and what becomes of the page."""
+        page = pte.page
+        if page is None:
+            return
+        page.ptes.discard(pte)
+        pte.page = None
+        if not page.ptes:
+            self.release(page)
+
+    def release(self, page: Page) -> None:
+        """A page without ptes: its swap slot is dropped if no pte holds it (free_swap_cache), and it is freed."""
+        if page.entry is not None and not page.entry.ptes:
+            self.uncache(page)
+        if page.entry is None and not page.extra_refs:
+            page.freed = True
+            self.unmapped.discard(page)
+        else:
+            self.unmapped.add(page)
+
+    def uncache(self, page: Page) -> None:
+        """delete_from_swap_cache."""
+        if page.entry is not None:
+            page.entry.cached = None
+            page.entry = None
+
+    def zap(self, pte: Pte) -> None:
+        """zap_pte_range: the pte becomes none, as at munmap or exit."""
+        if pte.page is not None:
+            self.unmap(pte)
+        elif pte.entry is not None:
+            entry = pte.entry
+            entry.ptes.discard(pte)
+            pte.entry = None
+            # free_swap_and_cache, __try_to_reclaim_swap(TTRS_UNMAPPED)
+            if not entry.ptes and entry.cached is not None and not entry.cached.ptes:
+                self.release(entry.cached)
+        del pte.mm.ptes[pte.addr]
+
+    def swap_out(self, page: Page, ptes: list[Pte]) -> None:
+        """try_to_unmap of these ptes; a page that nothing maps or holds any more is then written and freed."""
+        entry = page.entry
+        if entry is None:
+            entry = page.entry = SwapEntry(page)
+            entry.cached = page
+        elif not entry.ptes:
+            entry.offset = None  # the slot may have been given back and another one taken
+            entry.content = page.content
+        for pte in ptes:
+            page.ptes.discard(pte)
+            pte.page = None
+            pte.entry = entry
+            pte.dirty = False
+            pte.swp_exclusive = page.exclusive and self.semantics.swap_ptes_keep_exclusive
+            entry.ptes.add(pte)
+            self.stamp(pte)
+        page.exclusive = False
+        if not page.ptes:
+            self.drop_unmapped(page)
+
+    def drop_unmapped(self, page: Page) -> None:
+        """__remove_mapping: reclaim frees a page without ptes, unless somebody has a reference to it."""
+        if page.extra_refs:
+            self.unmapped.add(page)
+            return
+        self.uncache(page)
+        page.freed = True
+        self.unmapped.discard(page)
+
+    def unpin(self, page: Page) -> None:
+        """A reference that a pipe had is gone."""
+        page.extra_refs -= 1
+        if not page.ptes:
+            self.release(page)

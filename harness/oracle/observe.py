@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An observation's pages against the model's: states, frames, KSM bits, mapcounts, locks and swap offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.oracle import rmap
+from harness.oracle.address_space import Area, Mm
+from harness.oracle.differences import Kind, Mismatches
+from harness.oracle.judge import Difference, Since
+from harness.oracle.memory import Page, Pte, SwapEntry
+from harness.oracle.model import Model
+from harness.oracle.records import Fields
+from harness.oracle.runs import KPF_KSM, KPF_MLOCKED, Run, decode
+
+
+class PageObserver:
+    """Compares observations one after another, and has the model take over what it sees."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._number = 0
+
+    def compare(self, obs: Fields, since: Since, *, moved: bool) -> list[Difference]:
+        """All differences.  ``moved``: the kernel migrated pages meanwhile, so frames may be others."""
+        self._number += 1
+        return _Comparison(self.model, self._number, since, moved).run(obs)
+
+    def skip(self, obs: Fields) -> None:
+        """An observation that is not to be judged: only its form is checked."""
+        for mm, area_name, area in _areas(self.model, obs):
+            decode(_runs(obs, mm, area_name), area.npages, f"{obs.where}: {mm.name}.{area_name}")
+
+
+def _areas(model: Model, obs: Fields) -> Iterator[tuple[Mm, str, Area]]:
+    """Every area of every living actor; the observation must list just these."""
+    procs = obs.record("procs")
+    if set(procs) != set(model.actors):
+        raise obs.fail(f"lists the actors {sorted(procs)} where {sorted(model.actors)} are alive")
+    for name, mm in model.actors.items():
+        proc = Fields(obs.mapping(procs[name], name), obs.where)
+        if mm.pid and proc.number("pid") != mm.pid:
+            raise obs.fail(f"{name} has pid {proc.number('pid')} where {mm.pid} was told")
+        areas = proc.record("areas")
+        if set(areas) != set(mm.areas):
+            raise obs.fail(f"lists the areas {sorted(areas)} of {name}, which has {sorted(mm.areas)}")
+        for area_name, area in mm.areas.items():
+            yield mm, area_name, area
+
+
+def _runs(obs: Fields, mm: Mm, area: str) -> object:
+    return obs.record("procs")[mm.name]["areas"][area]
+
+
+@dataclass(slots=True)
+class _Resync:
+    """A pte whose state the model has to take over."""
+
+    mm: Mm
+    addr: int
+    kind: str
+    value: int
+    ksm: bool
+
+
+class _Comparison:
+    """One observation."""
+
+    def __init__(self, model: Model, number: int, since: Since, moved: bool) -> None:
+        self.model = model
+        self.number = number
+        self.moved = moved
+        self.frames: dict[int, Page] = {}
+        self.offsets: dict[int, SwapEntry] = {}
+        self.found = Mismatches(model, since)
+        self.resync: list[_Resync] = []
+
+    def run(self, obs: Fields) -> list[Difference]:
+        """Compare all, then let the model follow."""
+        for mm, area_name, area in _areas(self.model, obs):
+            index = 0
+            for run in decode(_runs(obs, mm, area_name), area.npages, f"{obs.where}: {mm.name}.{area_name}"):
+                if run.kind == "P":
+                    self._present(mm, area_name, area.start, index, run)
+                elif run.kind == "S":
+                    self._swapped(mm, area_name, area.start, index, run)
+                else:
+                    self._none(mm, area_name, area.start, index, run)
+                index += run.count
+        differences = self.found.differences()
+        for r in self.resync:
+            self._follow(r)
+        return differences
+
+    def _present(self, mm: Mm, area: str, start: int, index: int, run: Run) -> None:
+        ptes, number = mm.ptes, self.number
+        ksm, mlocked = bool(run.flags & KPF_KSM), bool(run.flags & KPF_MLOCKED)
+        pfn = run.value - run.stride
+        for i in range(index, index + run.count):
+            pfn += run.stride
+            pte = ptes.get(start + i)
+            page = pte.page if pte is not None else None
+            if pte is None or page is None:
+                if pte is None or not pte.zero:
+                    self._state(mm, area, start, i, "P", pfn, ksm)
+                continue
+            if page.unsure:
+                page.ksm, page.pfn, page.seen = ksm, pfn, number
+                continue
+            if page.seen != number:  # the first pte of this page in this observation
+                self._frame(pte, page, area, i, pfn)
+            elif page.pfn != pfn:
+                self.found.add(Kind.APART, pte, page, area, i, f"frame {pfn:#x}, elsewhere {page.pfn or 0:#x}")
+            if page.ksm != ksm:
+                self.found.add(Kind.STILL_KSM if ksm else Kind.NOT_KSM, pte, page, area, i)
+            if run.mapcount != len(page.ptes):
+                self.found.add(Kind.MAPCOUNT, pte, page, area, i, f"mapcount {run.mapcount}", f"mapcount {len(page.ptes)}")
+            if mm.ever_locked and not mlocked and self._must_be_mlocked(page):
+                self.found.add(Kind.NOT_LOCKED, pte, page, area, i)
+
+    def _frame(self, pte: Pte, page: Page, area: str, i: int, pfn: int) -> None:
+        """The page's frame: that of the last observation, and no other page's."""
+        if page.pfn is not None and page.pfn != pfn and not self.moved:
+            self.found.add(Kind.OTHER_FRAME, pte, page, area, i, f"frame {pfn:#x}", f"frame {page.pfn:#x}")
+        page.pfn, page.seen = pfn, self.number
+        other = self.frames.setdefault(pfn, page)
+        if other is not page and not other.unsure:
+            kind = Kind.SHARED if other.content != page.content else Kind.TOGETHER
+            self.found.add(kind, pte, page, area, i, f"frame {pfn:#x}, which another page has")
+
+    def _must_be_mlocked(self, page: Page) -> bool:
+        """PG_mlocked is certain where no locked mapping has gone away meanwhile."""
+        if page.mlock_unsure or not (self.model.semantics.mlock_marks_ksm or not page.ksm):
+            return False
+        return rmap.locked(page)
+
+    def _swapped(self, mm: Mm, area: str, start: int, index: int, run: Run) -> None:
+        ptes = mm.ptes
+        offset = run.value - run.stride
+        for i in range(index, index + run.count):
+            offset += run.stride
+            pte = ptes.get(start + i)
+            entry = pte.entry if pte is not None else None
+            if pte is None or entry is None:
+                self._state(mm, area, start, i, "S", offset, False)
+                continue
+            if entry.offset is not None and entry.offset != offset:
+                self.found.add(Kind.OFFSET, pte, None, area, i, f"offset {offset:#x}", f"offset {entry.offset:#x}")
+            entry.offset = offset
+            if self.offsets.setdefault(offset, entry) is not entry:
+                self.found.add(Kind.OFFSET, pte, None, area, i, f"offset {offset:#x}, which another page has", "one of its own")
+
+    def _none(self, mm: Mm, area: str, start: int, index: int, run: Run) -> None:
+        ptes = mm.ptes
+        for i in range(index, index + run.count):
+            if start + i in ptes:
+                self._state(mm, area, start, i, "N", 0, False)
+
+    def _state(self, mm: Mm, area: str, start: int, i: int, kind: str, value: int, ksm: bool) -> None:
+        """Present, swapped or none: not as predicted."""
+        pte = mm.ptes.get(start + i)
+        self.resync.append(_Resync(mm, start + i, kind, value, ksm))
+        if pte is not None and _told_by_pageout(pte, kind):
+            return
+        self.found.state(mm, area, start + i, i, pte, kind)
+
+    def _follow(self, r: _Resync) -> None:
+        """Let the model have what was observed."""
+        memory = self.model.memory
+        pte = r.mm.ptes.get(r.addr)
+        content = pte.content if pte is not None else 0
+        if r.kind == "S" and pte is not None and pte.page is not None:
+            page = pte.page
+            memory.swap_out(page, [pte])
+            if pte.entry is not None:
+                pte.entry.offset = r.value
+            return
+        if pte is not None:
+            memory.zap(pte)
+        vma = r.mm.vma_at(r.addr)
+        if r.kind == "N" or vma is None:
+            return
+        page = memory.new_page(memory.pte(r.mm, r.addr), vma, content)
+        page.unsure, page.pfn, page.ksm, page.exclusive = True, r.value, r.ksm, not r.ksm
+        memory.doubt("a page was not where the model has it")
+        if r.kind == "S":
+            memory.swap_out(page, list(page.ptes))
+
+
+def _told_by_pageout(pte: Pte, kind: str) -> bool:
+    """MADV_PAGEOUT leaves alone a page that is on no LRU list just now, which nothing shows."""
+    return kind == "P" and pte.by == "pageout" and pte.entry is not None and not pte.entry.unsure

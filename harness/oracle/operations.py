@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The journal's operations, applied to the model.  Those whose results are judged are in ``oracle``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.oracle.address_space import Mm
+from harness.oracle.model import MASK, Model
+from harness.oracle.records import Fields, decimal
+
+Apply = Callable[[Model, Fields, Fields], None]
+
+
+def pages_of(model: Model, op: Fields) -> tuple[Mm, int, int]:
+    """The pages that an operation names: mm and addresses [start, end)."""
+    mm = model.actor(op.text("actor"))
+    start, end = model.span(mm, op.text("area"), op.number("first", 0), op.number("count", 0))
+    return mm, start, end
+
+
+def _spawn(model: Model, op: Fields, ret: Fields) -> None:
+    model.spawn(op.text("actor"), op.text("memcg"), ret.number("pid", 0))
+
+
+def _map(model: Model, op: Fields, ret: Fields) -> None:
+    try:
+        address = int(op.text("addr"), 16)
+    except ValueError as e:
+        raise op.fail(f"no address: {op.text('addr')!r}") from e
+    size = op.data.get("page_size")
+    assert isinstance(size, int)  # put there by the oracle
+    length = op.number("bytes", 1)
+    if address % size or length % size:
+        raise op.fail(f"{length} bytes at {address:#x} are not whole pages of {size}")
+    model.map(model.actor(op.text("actor")), op.text("area"), address // size, length // size)
+
+
+def _write(model: Model, op: Fields, ret: Fields) -> None:
+    mm, start, end = pages_of(model, op)
+    model.write(mm, start, end, op.number("tag") & MASK, op.number("step"))
+
+
+def _read(model: Model, op: Fields, ret: Fields) -> None:
+    model.read(*pages_of(model, op))
+
+
+def _mergeable(model: Model, op: Fields, ret: Fields) -> None:
+    model.mergeable(*pages_of(model, op))
+
+
+def _unmergeable(model: Model, op: Fields, ret: Fields) -> None:
+    model.unmergeable(*pages_of(model, op))
+
+
+def _pageout(model: Model, op: Fields, ret: Fields) -> None:
+    """What it should take out is taken out; its KSM page may well stay in the swap cache, being written."""
+    mm, start, end = pages_of(model, op)
+    for page, ptes in model.plan_pageout(mm, start, end).items():
+        model.memory.swap_out(page, ptes)
+        for pte in ptes:
+            if pte.entry is not None:
+                pte.entry.unsure = page.ksm
+
+
+def _fork(model: Model, op: Fields, ret: Fields) -> None:
+    model.fork(model.actor(op.text("actor")), op.text("child"), ret.number("pid", 0))
+
+
+def _exit(model: Model, op: Fields, ret: Fields) -> None:
+    model.exit(op.text("actor"))
+
+
+def _exec(model: Model, op: Fields, ret: Fields) -> None:
+    model.exec(op.text("actor"))
+
+
+def _munmap(model: Model, op: Fields, ret: Fields) -> None:
+    model.munmap(*pages_of(model, op))
+
+
+def _mprotect(model: Model, op: Fields, ret: Fields) -> None:
+    prot = op.text("prot")
+    if prot not in ("r", "rw", "rwx", "none"):
+        raise op.fail(f"no protection: {prot!r}")
+    model.mprotect(*pages_of(model, op), "" if prot == "none" else prot)
+
+
+def _mlock(model: Model, op: Fields, ret: Fields) -> None:
+    model.mlock(*pages_of(model, op), onfault=op.flag("onfault"))
+
+
+def _munlock(model: Model, op: Fields, ret: Fields) -> None:
+    model.munlock(*pages_of(model, op))
+
+
+def _pin(model: Model, op: Fields, ret: Fields) -> None:
+    model.pin(*pages_of(model, op))
+
+
+def _unpin(model: Model, op: Fields, ret: Fields) -> None:
+    model.unpin(model.actor(op.text("actor")))
+
+
+def _value(op: Fields) -> int:
+    value = decimal(op.data.get("value"))
+    if value is None:
+        raise op.fail(f"no number: {op.data.get('value')!r}")
+    return value
+
+
+def _run(model: Model, op: Fields, ret: Fields) -> None:
+    if _value(op) not in (0, 1, 2):
+        raise op.fail(f"run is 0, 1 or 2, not {_value(op)}")
+    model.set_run(_value(op))
+
+
+def _set(model: Model, op: Fields, ret: Fields) -> None:
+    if decimal(op.data.get("value")) is not None:  # advisor_mode and the like are words
+        model.set_tunable(op.text("file"), _value(op))
+
+
+def _churn(model: Model, op: Fields, ret: Fields) -> None:
+    """Nothing remains."""
+
+
+OPERATIONS: dict[str, Apply] = {
+    "spawn": _spawn, "map": _map, "fill": _write, "write": _write, "read": _read, "mergeable": _mergeable,
+    "unmergeable": _unmergeable, "pageout": _pageout, "fork": _fork, "exit": _exit, "exec": _exec, "munmap": _munmap,
+    "mprotect": _mprotect, "mlock": _mlock, "munlock": _munlock, "pin": _pin, "unpin": _unpin, "run": _run, "set": _set,
+    "churn": _churn,
+}  # fmt: skip

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The oracle of one workload: takes its records one by one, and says what a correct kernel would not have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from harness.findings import Finding
+from harness.oracle.contents import judge_contents, read_contents
+from harness.oracle.counters import Counters
+from harness.oracle.judge import Difference, Judge, Since
+from harness.oracle.model import Model
+from harness.oracle.observe import PageObserver
+from harness.oracle.operations import OPERATIONS, pages_of
+from harness.oracle.reclaimed import judge_reclaim, read_attempts, read_keep
+from harness.oracle.records import Fields, Record, decimal
+from harness.oracle.semantics import Semantics, semantics_from_hello
+
+_KINDS = frozenset({"op", "ret", "obs", "note", "skip", "error", "stuck", "end"})
+MAX_SCANS = 64  # of one step are replayed; long before, nothing changes any more
+
+
+class Oracle:
+    """Replays a workload's segment.
+
+    ``hello`` is the boot's first record, ``begin`` the segment's.  Then step() takes each record after it, in order.
+    ``notes`` tells what was not judged and why.  ``control_failed`` is not empty when ordinary memory did not go in a
+    reclaim either, so that nothing can be said of KSM.
+    """
+
+    def __init__(self, hello: Record, begin: Record, semantics: Semantics | None = None) -> None:
+        first = Fields(begin, "the begin record")
+        self.workload = first.text("workload")
+        self.page_size = first.number("page_size", 1024)
+        self.model = Model(semantics or semantics_from_hello(hello))
+        self.notes: list[str] = []
+        self.control_failed = ""
+        self._judge = Judge(self.workload)
+        self._pages = PageObserver(self.model)
+        self._counters = Counters(self.model, self.page_size, decimal(hello.get("cpus")) or 1)
+        self._pending: tuple[int, Fields] | None = None
+        self._migrated: int | None = None
+        self._ended = False
+
+    def step(self, record: Record) -> list[Finding]:
+        """The findings that this record adds; raises JournalContradiction if it cannot be the next one."""
+        seq, kind = record.get("seq"), record.get("kind")
+        fields = Fields(record, f"{kind} record {seq}")
+        number = fields.number("seq", 0)
+        if kind not in _KINDS:
+            raise fields.fail("no kind of record that follows a begin record")
+        if self._ended:
+            raise fields.fail("comes after the end")
+        self._judge.prop = str(record.get("p", ""))
+        if kind == "op":
+            self._op(number, fields)
+        elif kind == "ret":
+            return self._judge.findings(number, self._ret(fields))
+        elif kind == "obs":
+            found = self._judge.findings(number, self._obs(fields))
+            if fields.flag("stable"):
+                self._judge.since = Since(tick=self.model.memory.tick)
+            return found
+        elif kind in ("end", "error", "stuck"):
+            self._ended = True
+        return []
+
+    # Operations.
+
+    def _op(self, number: int, op: Fields) -> None:
+        if self._pending is not None:
+            raise op.fail(f"begins while {self._pending[1].where} is not done")
+        if op.text("op") not in OPERATIONS and op.text("op") not in _JUDGED:
+            raise op.fail(f"no operation: {op.text('op')!r}")
+        self._pending = number, op
+
+    def _ret(self, ret: Fields) -> list[Difference]:
+        if self._pending is None:
+            raise ret.fail("ends an operation that never began")
+        number, op = self._pending
+        name = op.text("op")
+        if ret.number("of") != number or ret.text("op") != name:
+            raise ret.fail(f"ends {ret.text('op')} of record {ret.number('of')} where {name} of record {number} is going on")
+        self._pending = None
+        self.model.begin_op(name)
+        self._judge.since.ops.append(name)
+        if ret.number("rc") < 0:
+            self._failed(name, ret)
+            return []
+        if name in _JUDGED:
+            return _JUDGED[name](self, op, ret)
+        OPERATIONS[name](self.model, Fields({**op.data, "page_size": self.page_size}, op.where), ret)
+        return []
+
+    def _failed(self, name: str, ret: Fields) -> None:
+        """How far a failed operation came is not told."""
+        self.notes.append(f"{ret.where}: {name} failed with {ret.data.get('errno') or 'no reason'}; the counters are not judged")
+        self.model.memory.doubt(f"{name} failed")
+
+    def _scan(self, op: Fields, ret: Fields) -> list[Difference]:
+        begin, end = ret.number("from", 0), ret.number("to", 0)
+        if end < begin:
+            raise ret.fail(f"full_scans fell from {begin} to {end} during a scan")
+        self._catch_up(begin, ret.where)
+        self._replay(end - begin)
+        return []
+
+    def _catch_up(self, full_scans: int, where: str) -> None:
+        """Scans that nobody asked for: a poke can be late, and run=1 can wake a ksmd that waits for work."""
+        missed = full_scans - self.model.ksmd.full_scans
+        if missed > 0 and self.model.run == 1:
+            self.notes.append(f"{where}: ksmd made {missed} more full scans than were asked for; they are replayed here")
+            self._replay(missed)
+
+    def _replay(self, scans: int) -> None:
+        ksmd, since = self.model.ksmd, self._judge.since
+        for _ in range(min(scans, MAX_SCANS)):
+            forked, failed = ksmd.tree.mapped_by_fork, ksmd.failed_merges
+            ksmd.scan()
+            since.fork_items += ksmd.tree.mapped_by_fork - forked
+            since.failed_merges += ksmd.failed_merges - failed
+        ksmd.full_scans += max(0, scans - MAX_SCANS)
+
+    def _verify(self, op: Fields, ret: Fields) -> list[Difference]:
+        mm, start, end = pages_of(self.model, op)
+        seen = read_contents(ret, end - start)
+        differences = judge_contents(self.model, mm, op.text("area"), op.number("first"), seen)
+        self.model.read(mm, start, end)
+        return differences
+
+    def _reclaim(self, op: Fields, ret: Fields) -> list[Difference]:
+        memcg = op.text("memcg")
+        kept = read_keep(self.model, op)
+        attempts = read_attempts(self.model, ret)
+        control = ret.text("control")
+        if control not in ("gone", "stuck"):
+            raise ret.fail(f"the control is gone or stuck, not {control!r}")
+        if control == "stuck" and not self.control_failed:
+            self.control_failed = f"ordinary memory (Z.z) was still present after {len(attempts.maps)} attempts ({ret.where})"
+        ksm = [p for p in self.model.pages() if p.ksm and p.memcg == memcg]
+        differences = judge_reclaim(self.model, memcg, kept, attempts, judged=control == "gone")
+        lingering = ret.number("lingering", 0)
+        if lingering > sum(1 for p in ksm if not p.ptes and not p.freed):
+            self._lingering(lingering, ret.where)
+        return differences
+
+    def _lingering(self, count: int, where: str) -> None:
+        """Their writing has not ended: which of the pages stay in the swap cache is not told."""
+        self.notes.append(f"{where}: {count} unmapped KSM pages were not freed yet; what they come back as is not judged")
+        for mm in self.model.actors.values():
+            for pte in mm.ptes.values():
+                if pte.entry is not None and pte.entry.cached is None and pte.when == self.model.memory.tick:
+                    pte.entry.unsure = True
+
+    # Observations.
+
+    def _obs(self, obs: Fields) -> list[Difference]:
+        if self._pending is not None:
+            raise obs.fail(f"made while {self._pending[1].where} is not done")
+        full_scans = decimal(obs.record("ksm").get("full_scans"))
+        if full_scans is not None:
+            self._catch_up(full_scans, obs.where)
+        moved = self._pages_moved(obs)
+        if not obs.flag("stable"):
+            self._pages.skip(obs)
+            self.notes.append(f"{obs.where}: the guest's readings differed from each other; it is not judged")
+            return []
+        since = self._judge.since
+        differences = self._pages.compare(obs, since, moved=moved)
+        differences += self._counters.judge(obs, since)
+        self._note_doubt(obs)
+        return differences
+
+    def _note_doubt(self, obs: Fields) -> None:
+        text = f"{obs.where}: from here on KSM's counters are not judged: {self.model.memory.unsure}"
+        if self.model.memory.unsure and not any(n.endswith(self.model.memory.unsure) for n in self.notes):
+            self.notes.append(text)
+
+    def _pages_moved(self, obs: Fields) -> bool:
+        """Has the kernel migrated pages since the last observation (pgmigrate_success)?"""
+        now = decimal(obs.record("vmstat").get("pgmigrate_success"))
+        before, self._migrated = self._migrated, now
+        return now is not None and before is not None and now != before
+
+
+# The operations whose results are compared with the prediction.
+_JUDGED: Mapping[str, Callable[[Oracle, Fields, Fields], list[Difference]]] = {
+    "scan": Oracle._scan, "verify": Oracle._verify, "reclaim": Oracle._reclaim,
+}  # fmt: skip

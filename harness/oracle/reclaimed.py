@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What reclaim did, attempt by attempt, against what it must do; the model then takes over what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from harness.findings import Tier
+from harness.oracle import rmap
+from harness.oracle.address_space import Mm
+from harness.oracle.judge import Difference, Places, pages, who
+from harness.oracle.memory import Page, Pte
+from harness.oracle.model import Model
+from harness.oracle.records import Fields
+from harness.oracle.runs import decode_states
+
+States = dict[Pte, str]
+
+
+@dataclass
+class Attempts:
+    """The page tables after each attempt whose outcome differed from the one before."""
+
+    maps: list[States] = field(default_factory=list)
+
+    @property
+    def final(self) -> States:
+        """After the last one; empty if the record has none."""
+        return self.maps[-1] if self.maps else {}
+
+
+def read_attempts(model: Model, ret: Fields) -> Attempts:
+    """Decode ``attempts``; raises JournalContradiction for states of what does not exist."""
+    result = Attempts()
+    for raw in ret.items("attempts"):
+        attempt = Fields(ret.mapping(raw, "attempts"), ret.where)
+        states: States = {}
+        for name, areas in attempt.record("states").items():
+            mm = model.actor(name)
+            for area, runs in ret.mapping(areas, name).items():
+                _read_area(model, mm, area, runs, states, ret.where)
+        result.maps.append(states)
+    return result
+
+
+def _read_area(model: Model, mm: Mm, area: str, runs: object, states: States, where: str) -> None:
+    start, end = model.span(mm, area, 0, 0)[0], 0
+    end = start + mm.areas[area].npages
+    letters = decode_states(runs, end - start, f"{where}: {mm.name}.{area}")
+    ptes = mm.ptes
+    for addr, letter in enumerate(letters, start):
+        pte = ptes.get(addr)
+        if pte is not None:
+            states[pte] = letter
+
+
+def read_keep(model: Model, op: Fields) -> set[Pte]:
+    """The ptes which the workload does not wait for."""
+    kept: set[Pte] = set()
+    for raw in op.items("keep"):
+        if not isinstance(raw, list) or len(raw) != 4 or not all(isinstance(v, str) for v in raw[:2]):
+            raise op.fail(f"no range to keep: {raw!r}")
+        mm = model.actor(raw[0])
+        start, end = model.span(mm, raw[1], op.whole(raw[2], "keep", 0), op.whole(raw[3], "keep", 0))
+        kept.update(mm.ptes_in(start, end))
+    return kept
+
+
+@dataclass
+class _Wrong:
+    """Ptes that are not as they must be, by kind."""
+
+    still_mapped: dict[Pte, Page] = field(default_factory=dict)
+    locked_swapped: dict[Pte, Page] = field(default_factory=dict)
+    unreached: dict[Pte, Page] = field(default_factory=dict)
+    half: dict[Pte, Page] = field(default_factory=dict)
+    lost: dict[Pte, Page] = field(default_factory=dict)
+
+
+def judge_reclaim(model: Model, memcg: str, kept: set[Pte], attempts: Attempts, *, judged: bool) -> list[Difference]:
+    """Compare and take over.  ``judged`` is False when the positive control failed: then nothing is held against it."""
+    final = attempts.final
+    plan = model.plan_reclaim(memcg)
+    wrong = _Wrong()
+    for page in model.pages():
+        expected = set(plan.get(page, ()))
+        if not page.unsure and judged:
+            _compare(page, expected, final, kept, wrong)
+            if expected == page.ptes and not page.extra_refs:
+                _half_unmapped(page, attempts, wrong)
+        swapped = [p for p in sorted(page.ptes, key=_place) if final.get(p, "S" if p in expected else "P") == "S"]
+        if swapped:
+            model.memory.swap_out(page, swapped)
+    for pte in wrong.lost:
+        model.memory.zap(pte)
+    model.drop_unmapped(memcg)
+    return list(_differences(wrong))
+
+
+def _compare(page: Page, expected: set[Pte], final: Mapping[Pte, str], kept: set[Pte], wrong: _Wrong) -> None:
+    keeps = not kept.isdisjoint(page.ptes)
+    for pte in page.ptes:
+        state = final.get(pte)
+        if state == "P" and pte in expected and not keeps:
+            wrong.still_mapped[pte] = page
+        elif state == "S" and pte not in expected:
+            (wrong.locked_swapped if rmap.locked(page) else wrong.unreached)[pte] = page
+        elif state == "N":
+            wrong.lost[pte] = page
+
+
+def _half_unmapped(page: Page, attempts: Attempts, wrong: _Wrong) -> None:
+    """An attempt left it partly mapped, and only a later one finished it."""
+    final = attempts.final
+    if len(page.ptes) < 2 or any(final.get(p) != "S" for p in page.ptes):
+        return
+    for states in attempts.maps[:-1]:
+        seen = {states.get(p) for p in page.ptes}
+        if {"P", "S"} <= seen:
+            wrong.half.update({p: page for p in page.ptes if states.get(p) == "P"})
+            return
+
+
+def _differences(wrong: _Wrong) -> Iterator[Difference]:
+    if wrong.lost:
+        yield _lost(wrong.lost)
+    if wrong.still_mapped:
+        yield _still_mapped(wrong.still_mapped)
+    if wrong.half:
+        yield _half(wrong.half)
+    if wrong.locked_swapped:
+        yield _locked_swapped(wrong.locked_swapped)
+    if wrong.unreached:
+        yield _unreached(wrong.unreached)
+
+
+def places_of(ptes: Mapping[Pte, Page] | list[Pte]) -> Places:
+    """The pages of ptes, by actor and area."""
+    places = Places()
+    for pte in sorted(ptes, key=_place):
+        area, index = where(pte)
+        places.add(pte.mm.name, area, index)
+    return places
+
+
+def where(pte: Pte) -> tuple[str, int]:
+    """The area that a pte lies in, and its index there."""
+    for name, area in pte.mm.areas.items():
+        if area.start <= pte.addr < area.start + area.npages:
+            return name, pte.addr - area.start
+    return "?", pte.addr
+
+
+def _place(pte: Pte) -> tuple[str, int]:
+    return pte.mm.name, pte.addr
+
+
+def _mms(ptes: Mapping[Pte, Page]) -> list[Mm]:
+    return list(dict.fromkeys(p.mm for p in sorted(ptes, key=_place)))
+
+
+def has_item(pte: Pte, page: Page) -> bool:
+    """The pte has an rmap_item of its own in the page's stable node."""
+    item = pte.mm.items.get(pte.addr)
+    return item is not None and page.node is not None and item.node is page.node
+
+
+def _still_mapped(ptes: Mapping[Pte, Page]) -> Difference:
+    forks = {p: page for p, page in ptes.items() if page.ksm and not has_item(p, page)}
+    owners = {p: page for p, page in ptes.items() if page.ksm and has_item(p, page)}
+    if forks:
+        # A process that never was a child has lost its items otherwise; the words fit the usual case.
+        summary = f"child {_maps(forks, 'KSM')} after reclaim: ptes that fork copied before ksmd met them were not unmapped"
+        why = "rmap_walk_ksm visits, for each rmap_item, the vmas of its anon_vma in other mms (search_new_forks)"
+        if owners:
+            summary += f"; {_maps(owners, 'KSM')} too"
+    elif owners:
+        summary = f"{_maps(owners, 'KSM')} after reclaim though each has its rmap_item"
+        why = "rmap_walk_ksm visits, for each rmap_item of the stable node, the vma of its own mm"
+    else:
+        summary = f"{_maps(ptes, '')} after reclaim: ordinary anonymous memory was not unmapped"
+        why = "rmap_walk_anon visits every vma of the page's anon_vma"
+    places = places_of(ptes)
+    return Difference(
+        kind="still-mapped", op="reclaim", tier=Tier.SAFETY, summary=summary, places=places,
+        expected=f"{pages(places.count())} swapped, as every pte can be reached and none is locked or waited for",
+        seen=f"{pages(places.count())} present", why=why,
+    )  # fmt: skip
+
+
+def _maps(ptes: Mapping[Pte, Page], what: str) -> str:
+    mms = _mms(ptes)
+    verb = "still maps" if len(mms) == 1 else "still map"
+    return f"{who(mms)} {verb} {pages(len(ptes), what)}"
+
+
+def _half(ptes: Mapping[Pte, Page]) -> Difference:
+    places = places_of(ptes)
+    count = len(set(ptes.values()))
+    return Difference(
+        kind="half-unmapped", op="reclaim", tier=Tier.SAFETY, places=places,
+        summary=f"an attempt to reclaim left {pages(count)} half unmapped: {who(_mms(ptes))} still mapped what others had lost",
+        expected="all ptes of a page unmapped by one attempt, or none",
+        seen="some swapped and some present after an attempt; a later one finished them",
+        why="try_to_unmap walks all ptes of an isolated page; here all could be reached, none locked, none pinned",
+    )  # fmt: skip
+
+
+def _locked_swapped(ptes: Mapping[Pte, Page]) -> Difference:
+    places = places_of(ptes)
+    return Difference(
+        kind="locked-swapped", op="reclaim", tier=Tier.SAFETY, places=places,
+        summary=f"{pages(places.count())} of {who(_mms(ptes))} were swapped out though a VM_LOCKED vma maps them",
+        expected="present in all mappers, as one of them is locked",
+        seen=f"{pages(places.count())} swapped",
+        why="a mlocked page is unevictable, and try_to_unmap_one stops at VM_LOCKED",
+    )  # fmt: skip
+
+
+def _unreached(ptes: Mapping[Pte, Page]) -> Difference:
+    """No walk leads there: not what this kernel's anon_vmas allow, but nobody is hurt by it."""
+    places = places_of(ptes)
+    return Difference(
+        kind="wrongly-unmapped", op="reclaim", tier=Tier.HEURISTIC, places=places,
+        summary=f"{pages(places.count())} of {who(_mms(ptes))} were swapped out though no rmap_item's anon_vma leads to them",
+        expected="present, as the walk cannot reach them (or they belong to another memcg)",
+        seen=f"{pages(places.count())} swapped",
+        why="since 2.6.34 a child's anon_vma does not lead to its parent's vmas: a kernel that finds them has other semantics",
+    )  # fmt: skip
+
+
+def _lost(ptes: Mapping[Pte, Page]) -> Difference:
+    places = places_of(ptes)
+    return Difference(
+        kind="lost", op="reclaim", tier=Tier.SAFETY, places=places,
+        summary=f"{pages(places.count())} of {who(_mms(ptes))} are gone: neither present nor swapped after reclaim",
+        expected="present or swapped", seen="none",
+        why="reclaim of anonymous memory leaves a swap entry in each pte",
+    )  # fmt: skip

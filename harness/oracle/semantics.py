@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What differs between kernels, as data.  The model asks these fields; nothing in it compares version numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """How one kernel behaves where kernels differ.  The defaults are those of 6.1."""
+
+    # "2.6.33": a child joins its parent's anon_vma.  "avc" (2.6.34 on): it has one of its own and is linked in its
+    # ancestors', never the reverse (mm/rmap.c: anon_vma_fork).
+    era: str = "avc"
+    # mm/ksm.c: cmp_and_merge_page compares the checksum before it searches the stable tree (6.7 on).
+    cksum_first: bool = False
+    # /proc/PID/ksm_merging_pages and ksm_stat of a child start with its parent's numbers, as dup_mm copies them and
+    # ksm_fork (include/linux/ksm.h) resets nothing.  None: cannot be told beforehand, either is right.
+    merging_inherited_at_fork: bool | None = True
+    # vmstat events cow_ksm (mm/memory.c: do_wp_page) and ksm_swpin_copy (mm/ksm.c: ksm_might_need_to_copy).
+    has_cow_ksm: bool = True
+    has_swpin_copy: bool = True
+    has_merging_pages: bool = True  # /proc/PID/ksm_merging_pages
+    has_ksm_stat: bool = True  # /proc/PID/ksm_stat
+    # max_page_sharing limits the items of a stable node, more make a chain (mm/ksm.c: is_page_sharing_candidate).
+    has_chains: bool = True
+    has_zero_pages_counter: bool = False  # ksm_zero_pages (6.6 on)
+    has_smart_scan: bool = False  # ksmd skips pages that have not merged for long (6.7 on)
+    # A swap pte remembers that its page was PageAnonExclusive (5.19 on: __HAVE_ARCH_PTE_SWP_EXCLUSIVE); before, a
+    # page whose swap cache cannot be dropped is copied.
+    swap_ptes_keep_exclusive: bool = True
+    # mlock sets PG_mlocked on every page that is present, KSM pages too (mm/mlock.c since 5.18: mlock_pte_range).
+    # Before, a KSM pte of a writable area stayed unmarked (mm/gup.c refuses a read-only pte under FOLL_WRITE).
+    mlock_marks_ksm: bool = True
+
+
+def _names(hello: Mapping[str, Any], key: str) -> frozenset[str]:
+    value = hello.get(key)
+    return frozenset(v for v in value if isinstance(v, str)) if isinstance(value, list) else frozenset()
+
+
+# Files of /sys/kernel/mm/ksm that came after 2.6.33, each in some configurations only.
+_LATER_FILES = frozenset({"merge_across_nodes", "max_page_sharing", "use_zero_pages", "stable_node_chains"})
+
+
+def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
+    """Tell the kernel's behaviour from the files and counters that its guest found (the journal's ``hello`` record).
+
+    Where a behaviour leaves no trace there, one that came at about the same time stands for it: smart_scan (6.7) for
+    the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19).
+    """
+    files, events, proc = (_names(hello, k) for k in ("ksm_files", "vmstat_keys", "proc_files"))
+    smart = "smart_scan" in files
+    cow = "cow_ksm" in events
+    return Semantics(
+        era="avc" if not files or files & _LATER_FILES else "2.6.33",
+        cksum_first=smart,
+        merging_inherited_at_fork=None if smart else True,
+        has_cow_ksm=cow,
+        has_swpin_copy="ksm_swpin_copy" in events,
+        has_merging_pages="ksm_merging_pages" in proc,
+        has_ksm_stat="ksm_stat" in proc,
+        has_chains="max_page_sharing" in files,
+        has_zero_pages_counter="ksm_zero_pages" in files,
+        has_smart_scan=smart,
+        swap_ptes_keep_exclusive=cow,
+        mlock_marks_ksm=cow,
+    )

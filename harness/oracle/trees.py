@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What hangs in ksmd's trees: rmap_items and stable nodes (mm/ksm.c)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.oracle.address_space import Mm
+    from harness.oracle.anon_vma import AnonVma
+    from harness.oracle.memory import Page
+
+
+class State(enum.Enum):
+    """Which tree an item is in: its STABLE_FLAG and UNSTABLE_FLAG."""
+
+    NONE = 0
+    UNSTABLE = 1
+    STABLE = 2
+
+
+class Item:
+    """``struct ksm_rmap_item``: an address that ksmd tracks."""
+
+    __slots__ = ("addr", "anon_vma", "checksum", "mm", "node", "state")
+
+    def __init__(self, mm: Mm, addr: int) -> None:
+        self.mm = mm
+        self.addr = addr
+        self.state = State.NONE
+        self.checksum: int | None = None  # oldchecksum: the content it was computed of
+        self.anon_vma: AnonVma | None = None  # held while it is stable
+        self.node: Node | None = None  # head
+
+
+class Node:
+    """``struct ksm_stable_node`` of one KSM page, itself in the tree or a dup in a chain."""
+
+    __slots__ = ("chain", "content", "items", "page")
+
+    def __init__(self, page: Page) -> None:
+        self.page = page  # by kpfn: the node holds no reference
+        self.content = page.content
+        self.items: dict[Item, None] = {}  # hlist, the other way round
+        self.chain: Chain | None = None
+
+    def walk_order(self) -> Iterator[Item]:
+        """The hlist from its head, which is the item added last (hlist_add_head)."""
+        return reversed(list(self.items))
+
+    @property
+    def stale(self) -> bool:
+        """get_ksm_page would find that the page is no longer this node's."""
+        return self.page.freed or self.page.node is not self
+
+
+class Chain:
+    """A stable node whose dups all have the same content, each full but perhaps one."""
+
+    __slots__ = ("dups",)
+
+    def __init__(self) -> None:
+        self.dups: list[Node] = []  # head first

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The line from left to right: source, kernel, image, guest, verdict, report, for each target.
+
+Kernels are built one after another, as each build takes all cores; guests run beside that, ``jobs`` at a time.  Whatever
+dies, the cells that have ended stand in run.json.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import __version__
+from harness.errors import BuildError, CannotJudge, HostError
+from harness.guest import CellPlan, Limits, Load, run_cell
+from harness.image import Image, WorkloadInfo, make_image
+from harness.kernel import Kernel, MakeError, build
+from harness.report import Progress, write_reports, write_run
+from harness.results import CellResult, RunResult, Verdict, WorkloadResult
+from harness.source import Source, parse_spec, resolve
+from harness.store import Store, write_atomically
+from harness.targets import Target
+from harness.verdict import judge_cell
+
+log = logging.getLogger("harness.pipeline")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """All that a run is asked for.  ``out`` is made if need be."""
+
+    kernel: str
+    targets: tuple[Target, ...]
+    workloads: tuple[WorkloadInfo, ...]
+    out: Path
+    args: tuple[tuple[str, str], ...] = ()  # for every workload, KEY=VALUE
+    patches: tuple[Path, ...] = ()
+    fragments: tuple[Path, ...] = ()
+    extra: tuple[Path, ...] = ()  # workload sources of the user's
+    jobs: int = 2
+    accel: str = "auto"
+    require_kvm: bool = False
+    append: str = ""  # more kernel parameters
+    patience: float = 1.0  # factor on all deadlines for guests
+    command: tuple[str, ...] = ()
+
+
+def now() -> str:
+    """The time as reports have it: ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@dataclass
+class _Cell:
+    """A target on its way through the stages."""
+
+    plan: RunPlan
+    target: Target
+    directory: Path
+    facts: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def without_guest(self, verdict: Verdict, reason: str) -> CellResult:
+        """The result of a cell that never came to a guest: all its workloads for one reason."""
+        lost = (WorkloadResult(w.name, w.properties, verdict, reason) for w in self.plan.workloads)
+        return CellResult(self.target.name, self.target.name, tuple(lost), self.facts, self.warnings, self.timings)
+
+
+class Pipeline:
+    """One run.  ``result`` grows as cells end."""
+
+    def __init__(self, plan: RunPlan, store: Store, progress: Progress) -> None:
+        self.plan = plan
+        self.store = store
+        self.progress = progress
+        self.result = RunResult((), plan.kernel, plan.command, now(), "", __version__)
+        self._cells: dict[str, CellResult] = {}
+        self._building = asyncio.Lock()
+        self._running = asyncio.Semaphore(plan.jobs)
+
+    async def run(self) -> RunResult:
+        """All targets; gives the finished result, with all reports written.  Raises only for bad input."""
+        self.store.collect()
+        spec = parse_spec(self.plan.kernel)
+        self.plan.out.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        try:
+            source: Source | CannotJudge = await asyncio.to_thread(resolve, spec, self.store)
+        except CannotJudge as e:
+            source = e
+        seconds = time.monotonic() - started
+        async with asyncio.TaskGroup() as group:
+            for target in self.plan.targets:
+                group.create_task(self._cell(target, source, seconds))
+        self.result = dataclasses.replace(self.result, finished=now())
+        write_reports(self.plan.out, self.result)
+        return self.result
+
+    async def _cell(self, target: Target, source: Source | CannotJudge, seconds: float) -> None:
+        directory = self.plan.out / "cells" / target.name
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True)
+        cell = _Cell(self.plan, target, directory, timings={"source": round(seconds, 3)})
+        try:
+            if isinstance(source, CannotJudge):
+                raise source
+            result = await self._stages(cell, source)
+        except HostError as e:
+            result = cell.without_guest(Verdict.INFRA, str(e))
+        except CannotJudge as e:
+            if isinstance(e, MakeError) and e.log.exists():
+                shutil.copyfile(e.log, directory / "build.log")
+            verdict = Verdict.BUILD if isinstance(e, BuildError) else Verdict.INFRA
+            result = cell.without_guest(verdict, str(e))
+        self._cells[target.name] = result
+        order = [t.name for t in self.plan.targets]
+        cells = tuple(self._cells[name] for name in order if name in self._cells)
+        self.result = dataclasses.replace(self.result, cells=cells)
+        write_run(self.plan.out, self.result)
+        self.progress.done(target.name, _last_word(result))
+
+    async def _stages(self, cell: _Cell, source: Source) -> CellResult:
+        kernel, image = await self._build(cell, source)
+        write_atomically(cell.directory / "config", kernel.config.read_bytes() if kernel.config else b"")
+        async with self._running:
+            self.progress.cell(cell.target.name, "guest")
+            plan = CellPlan(
+                target=cell.target,
+                kernel=kernel.image,
+                initramfs=image.path,
+                directory=cell.directory,
+                workloads=tuple(Load(w.name, dict(self.plan.args)) for w in self.plan.workloads),
+                store=self.store,
+                accel=self.plan.accel,
+                require_kvm=self.plan.require_kvm,
+                append=self.plan.append,
+                limits=patient(self.plan.patience),
+            )
+            await run_cell(plan, progress=lambda text: self.progress.cell(cell.target.name, "guest", text))
+        started = time.monotonic()
+        planned = {w.name: w.properties for w in self.plan.workloads}
+        result = await asyncio.to_thread(judge_cell, cell.directory, cell.target.name, cell.target.name, planned, cell.facts)
+        cell.timings["judge"] = round(time.monotonic() - started, 3)
+        return dataclasses.replace(
+            result, timings={**cell.timings, **result.timings}, warnings=(*cell.warnings, *result.warnings)
+        )
+
+    async def _build(self, cell: _Cell, source: Source) -> tuple[Kernel, Image]:
+        name = cell.target.name
+        self.progress.cell(name, "waiting")
+        async with self._building:
+            self.progress.cell(name, "kernel", source.label)
+            started = time.monotonic()
+            kernel = await asyncio.to_thread(
+                build,
+                source,
+                cell.target,
+                self.store,
+                patches=self.plan.patches,
+                fragments=self.plan.fragments,
+                progress=lambda text, fraction: self.progress.cell(name, "kernel", text, fraction),
+            )
+            cell.timings["kernel"] = round(time.monotonic() - started, 3)
+            cell.facts |= kernel_facts(kernel, source)
+            cell.warnings = (*kernel.warnings,)
+            started = time.monotonic()
+            image = await asyncio.to_thread(make_image, cell.target, self.store, self.plan.extra)
+            cell.timings["image"] = round(time.monotonic() - started, 3)
+            cell.facts["image"] = f"{image.key} ({image.compiler})"
+        return kernel, image
+
+
+def patient(factor: float) -> Limits:
+    """The default deadlines, each multiplied."""
+    limits = dataclasses.asdict(Limits())
+    return Limits(**{name: seconds * factor for name, seconds in limits.items()})
+
+
+def kernel_facts(kernel: Kernel, source: Source) -> dict[str, str]:
+    """What a report says of the kernel."""
+    return {
+        "release": kernel.release,
+        "tree": source.identity,
+        "revision": source.revision,
+        "patches": ", ".join(f"{name} ({digest[:12]})" for name, digest in kernel.patches),
+        "kernel": str(kernel.image),
+        "kernel_key": kernel.key,
+        "compiler": kernel.compiler,
+        "config": str(kernel.config or ""),
+        "vmlinux": str(kernel.vmlinux or ""),
+        "kernel_cached": "yes" if kernel.cached else "no",
+    }
+
+
+def _last_word(result: CellResult) -> str:
+    counts: dict[str, int] = {}
+    for workload in result.workloads:
+        counts[workload.verdict] = counts.get(workload.verdict, 0) + 1
+    words = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    reason = next((w.reason for w in result.workloads if not w.verdict.judged), "")
+    return f"{words}, {sum(result.timings.values()):.1f} s" + (f"; {reason}" if reason else "")
+
+
+def execute(plan: RunPlan, store: Store, progress: Progress) -> RunResult:
+    """Run a plan from synchronous code."""
+    return asyncio.run(Pipeline(plan, store, progress).run())
+
+
+__all__: Sequence[str] = ["Pipeline", "RunPlan", "execute", "kernel_facts", "now"]

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A run's directory as a whole: all reports of a result, and a stored run judged again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.report.html import write_html
+from harness.report.junit import write_junit
+from harness.report.runfile import load_run, write_run
+from harness.results import RunResult
+from harness.verdict import rejudge
+
+
+def write_reports(directory: Path, run: RunResult) -> tuple[Path, ...]:
+    """Write run.json, junit.xml and report.html, each as a whole; gives their paths.  HostError if one cannot be written."""
+    return write_run(directory, run), write_junit(directory, run), write_html(directory, run)
+
+
+def judge(directory: Path) -> RunResult:
+    """``ksm-harness judge DIR``: the oracle again over what the guests left, no guest; all reports are replaced."""
+    run = rejudge(load_run(directory), directory)
+    write_reports(directory, run)
+    return run
+
+
+def report(directory: Path) -> tuple[RunResult, tuple[Path, ...]]:
+    """``ksm-harness report DIR``: the reports again from run.json and the stored journals."""
+    run = load_run(directory)
+    return run, write_reports(directory, run)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kernel source from Debian's ``linux-source-X.Y`` packages.
+
+apt works in a state of its own inside the store: the mirrors and keys are those the host's apt is configured with, while the
+host's package lists, cache and dpkg status are neither needed nor touched, so no root is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from harness.errors import HostError, UsageError
+from harness.source.command import neutral_environment, require, run
+from harness.source.spec import Spec
+from harness.store import Store, write_atomically
+
+log = logging.getLogger("harness.source")
+
+LISTS_MAX_AGE = 24 * 3600.0
+"""Seconds after which the package lists are asked for again."""
+
+# #clear forgets the host's hooks, which act on the host (and may want root); the settings are explained in apt.conf(5).
+_CONFIGURATION = """\
+Dir::State "{apt}/state";
+Dir::State::lists "lists/";
+Dir::State::status "{apt}/state/status";
+Dir::State::extended_states "extended_states";
+Dir::Cache "{apt}/cache";
+Dir::Cache::archives "archives/";
+Dir::Log "{apt}/log";
+Dir::Etc "{etc}";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Update::Post-Invoke-Stats;
+#clear DPkg::Post-Invoke;
+#clear DPkg::Pre-Invoke;
+"""
+
+
+class Apt:
+    """apt with a state of its own under ``store``.  Hold the lock "apt" around its methods."""
+
+    def __init__(self, store: Store, etc: Path = Path("/etc/apt")) -> None:
+        for program in ("apt-get", "apt-cache", "dpkg-deb"):
+            require(program, "debian:… (a Debian package)")
+        self.root = store.root / "facts" / "apt"
+        for name in ("state/lists/partial", "cache/archives/partial", "log"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        (self.root / "state" / "status").touch()
+        self._configuration = self.root / "apt.conf"
+        write_atomically(self._configuration, _CONFIGURATION.format(apt=self.root, etc=etc))
+        self._updated = self.root / "updated"
+
+    def _argv(self, program: str, *arguments: str) -> list[str]:
+        return [program, "-c", str(self._configuration), "-q", *arguments]
+
+    def lists_age(self) -> float:
+        """Seconds since the lists were last fetched; infinite when they never were."""
+        try:
+            return max(0.0, time.time() - self._updated.stat().st_mtime)
+        except FileNotFoundError:
+            return float("inf")
+
+    def update(self) -> str:
+        """Fetch the package lists.  Gives why it failed, or "".  What fetched well is used even so."""
+        done = run(self._argv("apt-get", "update", "--error-on=any"), log=log)
+        return done.last_error if done.status else ""
+
+    def mark_updated(self) -> None:
+        """The lists are as good as they get today."""
+        self._updated.touch()
+
+    def candidate(self, package: str) -> str:
+        """The version that apt would install, or "" when it knows none."""
+        for line in run(self._argv("apt-cache", "policy", "--", package), log=log).text.splitlines():
+            label, _, value = line.strip().partition(": ")
+            if label == "Candidate" and value != "(none)":
+                return value
+        return ""
+
+    def versions(self, package: str) -> list[str]:
+        """All versions that the lists know, newest first."""
+        rows = run(self._argv("apt-cache", "madison", "--", package), log=log).text.splitlines()
+        return list(dict.fromkeys(row.split("|")[1].strip() for row in rows if row.count("|") >= 2))
+
+    def download(self, package: str, version: str, into: Path) -> Path:
+        """Fetch one package file into the directory ``into``.  apt checks its hash and the archive's signature."""
+        done = run(self._argv("apt-get", "download", "--", f"{package}={version}"), log=log, cwd=into)
+        found = sorted(into.glob("*.deb"))
+        if done.status or not found:
+            raise HostError(f"cannot download {package}={version}: {done.last_error}")
+        return found[0]
+
+
+def unpack(package: Path, scratch: Path, tree: Path) -> None:
+    """Put the source tarball that is the package's one large member (.tar.xz or .tar.gz) unpacked at ``tree``."""
+    listing = ["dpkg-deb", "--fsys-tarfile", str(package)]
+    take = ["tar", "--extract", f"--directory={scratch}", "--wildcards", "--no-same-owner", "--strip-components=3",
+            "./usr/src/linux-source-*.tar.*"]
+    log.info("dpkg-deb --fsys-tarfile %s | tar -x -C %s './usr/src/linux-source-*.tar.*'", package, scratch)
+    with subprocess.Popen(listing, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as producer:
+        taken = subprocess.run(take, stdin=producer.stdout, capture_output=True, check=False, env=neutral_environment())
+    tarballs = sorted(scratch.glob("linux-source-*.tar.*"))
+    if producer.returncode or taken.returncode or not tarballs:
+        why = taken.stderr.decode(errors="replace").strip().splitlines()
+        raise HostError(f"{package.name}: no source tarball came out of it ({why[0] if why else 'dpkg-deb failed'})")
+    if tarballs[0].suffix == ".xz":
+        require("xz", f"unpacking {tarballs[0].name}")
+    tree.mkdir()
+    done = run(["tar", "--extract", f"--file={tarballs[0]}", f"--directory={tree}", "--strip-components=1",
+                "--no-same-owner"], log=log)
+    tarballs[0].unlink()
+    if done.status:
+        raise HostError(f"{tarballs[0].name}: tar failed: {done.last_error}; is the disk full?")
+
+
+def place_of(store: Store, series: str, version: str) -> Path:
+    """Where a package version is unpacked; the tree is ``linux`` in it."""
+    return store.root / "src" / f"debian-{series}-{version}"
+
+
+def _natural(version: str) -> list[tuple[int, str]]:
+    """A key that orders a package's versions as people read them, close enough to deb-version(7) for one series."""
+    return [(int(number or -1), word) for word, number in re.findall(r"([^0-9]*)([0-9]*)", version)]
+
+
+def _unpacked(store: Store, series: str) -> list[str]:
+    """Versions of the series that are in the store, the newest first."""
+    prefix = f"debian-{series}-"
+    names = [p.name.removeprefix(prefix) for p in (store.root / "src").glob(f"{prefix}*") if (p / "linux").is_dir()]
+    return sorted(names, key=_natural, reverse=True)
+
+
+def _choose(apt: Apt, spec: Spec, available: list[str]) -> str:
+    """The version to use; fetches the lists when they are old or do not have what is asked for."""
+    package = f"linux-source-{spec.value}"
+
+    def known() -> str:
+        if spec.version:
+            return spec.version if spec.version in apt.versions(package) else ""
+        return apt.candidate(package)
+
+    if apt.lists_age() < LISTS_MAX_AGE and (version := known()):
+        return version
+    why = apt.update()
+    if version := known():
+        apt.mark_updated()
+        return version
+    if why and available and not spec.version:
+        log.warning("%s: the package lists could not be fetched (%s); taking %s, which is in the store", spec, why, available[0])
+        return available[0]
+    if why:
+        raise HostError(f"{spec}: the package lists could not be fetched: {why}")
+    if others := apt.versions(package):
+        raise UsageError(f"{spec}: apt knows no such version of {package}; it knows {', '.join(others)}")
+    raise UsageError(f"{spec}: apt knows no package {package}; see `apt-cache search ^linux-source-` for those it has")
+
+
+def _wanted(spec: Spec, store: Store, available: list[str], etc: Path) -> str:
+    """The version that ``spec`` means today."""
+    if spec.version in available:
+        return spec.version
+    with store.lock("apt"):
+        apt = Apt(store, etc)
+        remembered = apt.root / f"candidate-{spec.value}"
+        if not spec.version and apt.lists_age() < LISTS_MAX_AGE and remembered.is_file() \
+                and (version := remembered.read_text(encoding="utf-8").strip()) in available:
+            return version
+        version = _choose(apt, spec, available)
+        if not spec.version:
+            write_atomically(remembered, version)
+        return version
+
+
+def _ensure(spec: Spec, version: str, store: Store, etc: Path) -> Path:
+    """The place of an unpacked version, which is downloaded if need be."""
+    place = place_of(store, spec.value, version)
+    store.pin(place)
+    with store.lock(f"src-{place.name}"):
+        if not place.is_dir():
+            with store.lock("apt"), store.scratch() as scratch, store.making(place) as fresh:
+                deb = Apt(store, etc).download(f"linux-source-{spec.value}", version, scratch)
+                unpack(deb, scratch, fresh / "linux")
+    store.touch(place)
+    return place
+
+
+def locate(spec: Spec, store: Store, etc: Path = Path("/etc/apt")) -> tuple[Path, str]:
+    """The unpacked tree and its package version, downloaded when it is not in the store yet.
+
+    Without network the newest version that is in the store serves an unpinned ``spec``.  HostError when it cannot be had
+    from here, UsageError when apt has no such package.
+    """
+    available = _unpacked(store, spec.value)
+    version = _wanted(spec, store, available, etc)
+    try:
+        place = _ensure(spec, version, store, etc)
+    except HostError as e:
+        if spec.version or not available:
+            raise
+        log.warning("%s: %s; taking %s, which is in the store", spec, e, available[0])
+        version = available[0]
+        place = _ensure(spec, version, store, etc)
+    return place / "linux", version

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a SPEC to a source that can be built: where it is and what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.source import banner, debian, tree
+from harness.source.manifest import Manifest, identity
+from harness.source.spec import Spec
+from harness.store import Store
+
+log = logging.getLogger("harness.source")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kernel's source tree, or a ready image.
+
+    ``identity`` changes whenever the content does: the package's version, the hash of the tree, the hash of the image.
+    ``release`` is for people (``6.1.192``); ``revision`` the commit that a tree was checked out from, which says nothing
+    about edits; ``family`` names the private copies that serve it; ``pristine``: nobody writes to the tree, so that it may be
+    hard-linked; ``manifest``: the content of a tree that somebody may write to (harness.source.manifest).
+    """
+
+    spec: Spec
+    root: Path
+    kind: str
+    identity: str
+    release: str
+    family: str
+    revision: str = ""
+    pristine: bool = False
+    manifest: Manifest | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def label(self) -> str:
+        """One line for tables and reports."""
+        short = self.identity if self.kind == "debian" else self.identity[:12]
+        return f"{self.spec} ({self.release or 'unknown release'}, {short})"
+
+
+_VERSION_LINE = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)[ \t]*$", re.MULTILINE)
+
+
+def release_of(root: Path) -> str:
+    """VERSION, PATCHLEVEL, SUBLEVEL and EXTRAVERSION of the tree's top Makefile, joined as ``make kernelversion`` does."""
+    try:
+        head = (root / "Makefile").read_text(encoding="utf-8", errors="replace")[:4000]
+    except OSError:
+        head = ""
+    found: dict[str, str] = dict(_VERSION_LINE.findall(head))
+    if not (found.get("VERSION") and found.get("PATCHLEVEL") and (root / "arch").is_dir()):
+        raise UsageError(f"{root} is not a kernel source tree: its Makefile names no kernel version")
+    numbers = [found.get(key, "") for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
+    return ".".join(number for number in numbers if number) + found.get("EXTRAVERSION", "")
+
+
+def _debian(spec: Spec, store: Store) -> Source:
+    root, version = debian.locate(spec, store)
+    return Source(spec, root, "debian", f"debian-{spec.value}-{version}", release_of(root),
+                  family=f"debian-{spec.value}-{version}", pristine=True)
+
+
+def _tree(spec: Spec, store: Store) -> Source:
+    root = Path(os.path.realpath(spec.value))
+    release = release_of(root)
+    place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    manifest = tree.snapshot(root, store, store.root / "facts" / f"tree-{place}")
+    if "Makefile" not in manifest:
+        raise UsageError(f"{root}: git and .gitignore leave no Makefile in this tree, so it cannot be built")
+    return Source(spec, root, "tree", identity(manifest), release, family=f"tree-{place}",
+                  revision=tree.revision(root), manifest=manifest)
+
+
+def _image(spec: Spec) -> Source:
+    root = Path(os.path.realpath(spec.value))
+    digest = hashlib.sha256()
+    try:
+        with root.open("rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+            release = banner.release_of(root)
+    except OSError as e:
+        raise UsageError(f"{spec}: cannot read {root}: {e.strerror}") from e
+    return Source(spec, root, "image", digest.hexdigest(), release, family="image")
+
+
+def resolve(spec: Spec, store: Store) -> Source:
+    """Find (debian: download) what ``spec`` names.
+
+    UsageError when it is not there or no kernel, HostError when this host cannot get it.
+    """
+    if spec.kind == "debian":
+        return _debian(spec, store)
+    return _tree(spec, store) if spec.kind == "tree" else _image(spec)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The shell around the rules: a cell's directory, as the guest room left it, to a CellResult."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.guest.oops import extract
+from harness.guest.record import NAME, BootRecord, CellRecord, Outcome, WorkloadRecord, load_cell
+from harness.journal.reader import Record
+from harness.oracle import Oracle
+from harness.results import CellResult, CrashReport, RunResult, Verdict, WorkloadResult
+from harness.verdict.judging import Evidence, judge_workload, taint_report
+from harness.verdict.replay import Account, MakeOracle, Replay, chunks, replay
+
+log = logging.getLogger("harness.verdict")
+
+CONSOLE_MAX = 32 << 20  # bytes of a console log that are searched for oopses
+
+Planned = Mapping[str, Sequence[str]]
+
+
+def judge_cell(
+    directory: Path,
+    cell: str,
+    target: str,
+    planned: Planned,
+    facts: Mapping[str, str] | None = None,
+    make: MakeOracle = Oracle,
+) -> CellResult:
+    """Judge what lies in ``directory`` (a run's cells/ID), and nothing else.
+
+    ``planned`` are the workloads that should have run, in their order, each with its properties; ``facts`` are those
+    of the stages before the guest.  Missing or damaged files make LOST, BOOT or INFRA, never an exception.
+    """
+    told = _told(directory, make)
+    replays = {b.number: replay(chunks(directory / b.journal), make) for b in told.boots if b.journal}
+    blame = {b.number: _crashes(directory, b) for b in told.boots}
+    results = _judge_all(told, replays, blame, planned)
+    for name, properties in planned.items():
+        if name not in results:
+            absent = WorkloadRecord(name, reason=f"{NAME} does not name it" if told.workloads else told.reason)
+            results[name] = _judge_one(absent, told, {}, {}, tuple(properties))
+    order = [*planned, *(n for n in results if n not in planned)]
+    return CellResult(
+        cell=cell,
+        target=target,
+        workloads=tuple(results[name] for name in order),
+        facts={**_facts(told, replays), **(facts or {})},
+        warnings=_warnings(told, replays),
+        timings={"guest": told.seconds} if told.seconds else {},
+    )
+
+
+def rejudge(run: RunResult, directory: Path, make: MakeOracle = Oracle) -> RunResult:
+    """A stored run judged again: cells whose guest left something, from that; others (BUILD, say) stay as they are."""
+    return dataclasses.replace(run, cells=tuple(_rejudge_cell(c, directory / "cells" / c.cell, make) for c in run.cells))
+
+
+def _rejudge_cell(old: CellResult, directory: Path, make: MakeOracle) -> CellResult:
+    never_booted = all(w.verdict is Verdict.BUILD for w in old.workloads)
+    if never_booted or not any((directory / name).is_file() for name in (NAME, "journal.jsonl", "console.log")):
+        return old
+    planned = {w.workload: w.properties for w in old.workloads}
+    new = judge_cell(directory, old.cell, old.target, planned, old.facts, make)
+    warnings = tuple(dict.fromkeys([*old.warnings, *new.warnings]))
+    return dataclasses.replace(new, timings={**new.timings, **old.timings}, warnings=warnings)
+
+
+def _told(directory: Path, make: MakeOracle) -> CellRecord:
+    """What the guest room says; without it, what the journals alone say: those without an end stay LOST."""
+    try:
+        return load_cell(directory)
+    except UsageError as e:
+        why = str(e)
+    told = CellRecord(target="", reason=why)
+    while (path := directory / _numbered("journal.jsonl", len(told.boots) + 1)).is_file():
+        number = len(told.boots) + 1
+        seen = replay(chunks(path), make)
+        boot = BootRecord(number, hello=seen.hello is not None, reason=why, journal=path.name)
+        boot.console = _numbered("console.log", number)
+        told.boots.append(boot)
+        for segment, account in enumerate(seen.accounts):
+            outcome = Outcome.LOST if account.problem else Outcome.ENDED
+            reason = why if account.problem else ""
+            told.workloads.append(WorkloadRecord(account.workload, outcome=outcome, reason=reason, boot=number, segment=segment))
+    return told
+
+
+def _numbered(name: str, boot: int) -> str:
+    """A boot's file: ``console.log``, then ``console.2.log``, …"""
+    stem, _, suffix = name.partition(".")
+    return name if boot == 1 else f"{stem}.{boot}.{suffix}"
+
+
+def _judge_all(
+    told: CellRecord, replays: Mapping[int, Replay], blame: Mapping[int, tuple[CrashReport, ...]], planned: Planned
+) -> dict[str, WorkloadResult]:
+    results: dict[str, WorkloadResult] = {}
+    for workload in told.workloads:
+        properties = tuple(planned.get(workload.workload, ()))
+        result = _judge_one(workload, told, replays, blame, properties)
+        old = results.get(result.workload)
+        # Run twice (soak): what was seen bad is not taken back by a later good one.
+        if old is None or not (old.verdict.bad or old.verdict is Verdict.LOST):
+            results[result.workload] = result
+    return results
+
+
+def _judge_one(
+    workload: WorkloadRecord,
+    told: CellRecord,
+    replays: Mapping[int, Replay],
+    blame: Mapping[int, tuple[CrashReport, ...]],
+    properties: tuple[str, ...],
+) -> WorkloadResult:
+    boots = {b.number: b for b in told.boots}
+    boot = boots.get(workload.boot) or (told.boots[-1] if told.boots else None)
+    seen = replays.get(workload.boot)
+    account = _account(workload, seen)
+    crashes: tuple[CrashReport, ...] = ()
+    if boot is not None and (not boot.hello or _guilty(told, boot) is workload):
+        crashes = blame.get(boot.number, ())
+    if seen is not None and account is not None and account.reset is not None and not any(c.fatal for c in crashes):
+        tainted = taint_report(_taint_before(seen, account), account.reset.taint)
+        crashes += (tainted,) if tainted else ()
+    return judge_workload(Evidence(workload, boot, account, crashes, properties, told.reason))
+
+
+def _account(workload: WorkloadRecord, seen: Replay | None) -> Account | None:
+    """Its segment: the one that the guest room names if that is of this workload, else the first of its name."""
+    accounts = seen.accounts if seen else []
+    if 0 <= workload.segment < len(accounts) and accounts[workload.segment].workload == workload.workload:
+        return accounts[workload.segment]
+    return next((a for a in accounts if a.workload == workload.workload), None)
+
+
+def _guilty(told: CellRecord, boot: BootRecord) -> WorkloadRecord | None:
+    """The workload that a report on this boot's console belongs to.
+
+    The guest is booted again after a crash or a taint, so it is the one in progress, or the last one that ended and
+    whose reset was in progress.
+    """
+    ran = [w for w in told.workloads if w.boot == boot.number and w.outcome is not Outcome.NOTRUN]
+    return next((w for w in ran if w.outcome is Outcome.CRASHED), ran[-1] if ran else None)
+
+
+def _taint_before(seen: Replay, account: Account) -> int:
+    """The taint at the reset before this workload."""
+    index = next(i for i, a in enumerate(seen.accounts) if a is account)
+    reset = seen.accounts[index - 1].reset if index else seen.first_reset
+    return (reset.taint or 0) if reset else _taint_at_hello(seen.hello)
+
+
+def _taint_at_hello(hello: Record | None) -> int:
+    taint = (hello or {}).get("taint")
+    return taint if type(taint) is int else 0
+
+
+def _crashes(directory: Path, boot: BootRecord) -> tuple[CrashReport, ...]:
+    """Reports on the console between hello and the host's own requests for evidence; with no hello, all of them."""
+    try:
+        with (directory / (boot.console or _numbered("console.log", boot.number))).open("rb") as f:
+            raw = f.read(CONSOLE_MAX)
+    except OSError as e:
+        log.debug("no console of boot %d in %s: %s", boot.number, directory, e.strerror)
+        return ()
+    start = boot.console_from if boot.hello else 0
+    above = raw.count(b"\n", 0, start)
+    text = raw[start : boot.console_to].decode("utf-8", "replace")
+    return tuple(dataclasses.replace(c, line=c.line + above) for c in extract(text))
+
+
+def _warnings(told: CellRecord, replays: Mapping[int, Replay]) -> tuple[str, ...]:
+    """What went wrong around the workloads without being KSM's fault."""
+    lines: list[str] = []
+    for number, seen in replays.items():
+        resets = [("before the first workload", seen.first_reset), *((f"after {a.workload}", a.reset) for a in seen.accounts)]
+        for where, reset in resets:
+            if reset is not None and not reset.ok:
+                lines.append(f"boot {number}: the reset {where} was not clean: {reset.why or 'no reason given'}")
+        if taint := _taint_at_hello(seen.hello):
+            lines.append(f"boot {number}: the kernel was tainted ({taint}) before any workload")
+        if seen.fault:
+            lines.append(f"boot {number}: journal damaged: {seen.fault}")
+    if told.boots and not told.finished:
+        lines.append("the cell was not finished")
+    return tuple(lines)
+
+
+def _facts(told: CellRecord, replays: Mapping[int, Replay]) -> dict[str, str]:
+    """What the guest and the guest room say of themselves, for the report."""
+    facts = {"accel": told.accel, "accel_reason": told.accel_reason, "cpu": told.cpu, "qemu": told.qemu}
+    facts["boots"] = str(len(told.boots))
+    names = ("release", "machine", "page_size", "endian", "cpus", "mem_kb", "swap_kb", "cmdline")
+    for seen in replays.values():
+        hello = seen.hello or {}
+        facts |= {name: str(hello[name]) for name in names if name in hello}
+    return {k: v for k, v in facts.items() if v}

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rules that turn evidence about one workload into its verdict.  Pure; read ``_RULES`` for their rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.findings import Finding, Tier
+from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord
+from harness.results import CrashReport, Verdict, WorkloadResult
+from harness.verdict.replay import Account
+
+Decision = tuple[Verdict, str]
+
+# Bits of /proc/sys/kernel/tainted that a broken kernel sets and a slow guest does not
+# (Documentation/admin-guide/tainted-kernels.rst; L, a soft lockup, is not among them).
+TAINTS = {5: "B, bad page", 7: "D, oops", 9: "W, warning"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of one workload."""
+
+    told: WorkloadRecord  # by the guest room
+    boot: BootRecord | None  # the boot it ran in, else the last one; None: there was none
+    account: Account | None = None  # None: the journal has no segment of it
+    crashes: tuple[CrashReport, ...] = ()
+    properties: tuple[str, ...] = ()  # as planned; the journal's own list goes before
+    why_not: str = ""  # why the guest room did not run all workloads
+
+
+def judge_workload(evidence: Evidence) -> WorkloadResult:
+    """The verdict.  A workload is LOST until a rule says otherwise; only one that no rule stops is a PASS."""
+    findings = all_findings(evidence)
+    verdict, reason = _decide(evidence, findings)
+    told, account = evidence.told, evidence.account
+    operation, prop = _in_progress(told, account) if verdict not in (Verdict.PASS, Verdict.SKIP) else ("", "")
+    return WorkloadResult(
+        workload=told.workload,
+        properties=(account.properties if account and account.properties else evidence.properties),
+        verdict=verdict,
+        reason=reason,
+        findings=findings,
+        crashes=evidence.crashes,
+        operation=operation,
+        prop=prop,
+        seconds=account.seconds if account else 0.0,
+        boot=evidence.boot.number if evidence.boot else 1,
+    )
+
+
+def _decide(evidence: Evidence, findings: Sequence[Finding]) -> Decision:
+    for rule in _RULES:
+        if decision := rule(evidence, findings):
+            return decision
+    return Verdict.PASS, ""
+
+
+def _in_progress(told: WorkloadRecord, account: Account | None) -> tuple[str, str]:
+    """The journal knows best where it stopped; the guest room's word serves where the journal has nothing."""
+    if account is None:
+        return told.operation, told.prop
+    if not account.problem:
+        return "", ""
+    return account.operation, account.prop
+
+
+def all_findings(evidence: Evidence) -> tuple[Finding, ...]:
+    """The oracle's findings, and what the reset after the workload shows."""
+    if evidence.account is None:
+        return ()
+    return tuple(evidence.account.findings) + tuple(f for f in [reset_finding(evidence.account)] if f)
+
+
+def reset_finding(account: Account) -> Finding | None:
+    """Counters that stayed after run=2 though all actors are gone: ksmd let go of less than it held (P18).
+
+    A reset that failed for any other reason says nothing about KSM; the cell's warnings tell of it.
+    """
+    reset = account.reset
+    if reset is None or reset.ok or not reset.ksm:
+        return None
+    left = ", ".join(f"{name} {value}" for name, value in reset.ksm)
+    return Finding(
+        prop="P18",
+        kind="reset",
+        op="run",
+        tier=Tier.ACCOUNTING,
+        workload=account.workload,
+        seq=reset.seq,
+        summary=f"KSM still counts pages after run=2 although every process of the workload is gone: {left}",
+        expected="pages_shared, pages_sharing, pages_unshared and pages_volatile 0 after run=2",
+        seen=f"{left} ({reset.why})" if reset.why else left,
+        why="writing 2 to run unmerges every mm and drops every rmap_item (unmerge_and_remove_all_rmap_items)",
+    )
+
+
+def taint_report(before: int | None, after: int | None) -> CrashReport | None:
+    """A kernel that became tainted during a workload has warned or worse, whatever the console shows of it."""
+    if after is None:
+        return None
+    new = [name for bit, name in TAINTS.items() if after >> bit & 1 and not (before or 0) >> bit & 1]
+    if not new:
+        return None
+    title = f"the kernel became tainted: {'; '.join(new)}"
+    text = f"{title} (tainted {before or 0} before, {after} after)\n"
+    return CrashReport(kind="taint", title=title, text=text, line=0, fatal=True)
+
+
+# The rules.
+
+
+def _booted(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    boot = evidence.boot
+    if boot is None:
+        return Verdict.INFRA, evidence.told.reason or evidence.why_not or "no guest was started"
+    if boot.hello:
+        return None
+    why = boot.reason or evidence.told.reason or "no token from init"
+    if boot.stop in (Stop.INFRA, Stop.CANCELLED):
+        return Verdict.INFRA, why
+    title = next((c.title for c in evidence.crashes if c.fatal), "")
+    return Verdict.BOOT, f"{why}: {title}" if title and title not in why else why
+
+
+def _crashed(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    fatal = next((c for c in evidence.crashes if c.fatal), None)
+    if fatal is None and evidence.told.outcome is not Outcome.CRASHED:
+        return None
+    what = fatal.title if fatal else evidence.told.reason or "the guest crashed"
+    return Verdict.CRASH, what + _during(evidence)
+
+
+def _hung(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    account = evidence.account
+    if account is not None and account.stuck and account.stuck_state == "D":
+        return Verdict.HANG, account.stuck + _during(evidence)
+    if evidence.told.outcome is Outcome.HUNG:
+        return Verdict.HANG, (evidence.told.reason or "no progress") + _during(evidence)
+    return None
+
+
+def _ran(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    told, boot = evidence.told, evidence.boot
+    if told.outcome is Outcome.NOTRUN:
+        why = told.reason or evidence.why_not or (boot.reason if boot else "") or "its turn never came"
+        host = boot is not None and boot.stop in (Stop.INFRA, Stop.CANCELLED)
+        return (Verdict.INFRA if host else Verdict.LOST), f"was not run: {why}"
+    if evidence.account is None:
+        return _unjudged(told), told.reason or "the journal has no record of it"
+    return None
+
+
+def _unjudged(told: WorkloadRecord) -> Verdict:
+    return Verdict.INFRA if told.outcome is Outcome.INFRA else Verdict.LOST
+
+
+def _believable(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    account = evidence.account
+    if account is None or not account.broken:
+        return None
+    return _unjudged(evidence.told), f"{account.problem}{_told(evidence)}"
+
+
+def _found(evidence: Evidence, findings: Sequence[Finding]) -> Decision | None:
+    """The chain of records up to a finding is whole, so it stands, however the journal ends."""
+    account = evidence.account
+    if account is not None and account.control_failed:
+        # Reclaim did nothing at all: what it left behind says nothing about KSM.
+        findings = [f for f in findings if f.op != "reclaim"]
+    if not findings:
+        return None
+    first = min(findings, key=lambda f: f.follows)
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    early = f"; then {account.problem}" if account is not None and account.problem else ""
+    return Verdict.FAIL, f"{first.summary}{more}{early}"
+
+
+def _controlled(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    account = evidence.account
+    if account is None or not account.control_failed:
+        return None
+    return Verdict.INFRA, f"reclaim did not run: {account.control_failed}"
+
+
+def _completed(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    """What keeps a workload LOST."""
+    told, account = evidence.told, evidence.account
+    if account is None or told.outcome is Outcome.INFRA:
+        return _unjudged(told), told.reason or "the host failed"
+    if account.error:
+        return Verdict.LOST, f"the workload could not go on: {account.error}"
+    if account.stuck:
+        return Verdict.LOST, account.stuck + _during(evidence)
+    if account.problem:
+        return Verdict.LOST, f"{account.problem}{_during(evidence)}{_told(evidence)}"
+    if told.outcome is not Outcome.ENDED:
+        return Verdict.LOST, told.reason or "the guest room did not see it end"
+    return None
+
+
+def _skipped(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    if evidence.account is not None and evidence.account.skip:
+        return Verdict.SKIP, evidence.account.skip
+    return None
+
+
+_RULES: tuple[Callable[[Evidence, Sequence[Finding]], Decision | None], ...] = (
+    _booted, _crashed, _hung, _ran, _believable, _found, _controlled, _completed, _skipped,
+)  # fmt: skip
+
+
+def _told(evidence: Evidence) -> str:
+    reason = evidence.told.reason
+    return f" ({reason})" if reason else ""
+
+
+def _during(evidence: Evidence) -> str:
+    operation, prop = _in_progress(evidence.told, evidence.account)
+    if not operation:
+        return f", during {prop}" if prop else ""
+    return f", during {operation}" + (f" of {prop}" if prop else "")

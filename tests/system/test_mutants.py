@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kernels broken on purpose are judged bad, for the right property; harmless changes are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.results import Verdict
+
+from .conftest import MUTANTS, Harness
+
+pytestmark = pytest.mark.system
+
+# patch, the properties of which one must be named
+BROKEN = {
+    "01-no-second-pass": {"P1"},
+    "03-break-after-first-fork": {"P2"},
+    "09-unmap-stops-after-first": {"P1", "P2"},
+    "12-leak-put-remove-item": {"P6"},
+    "19-swap-shared-sharing": {"P14", "P15"},
+    "25-vmscan-never-unmaps-ksm": {"P1"},
+    "29-unmerge-leaves-items": {"P18"},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_kernel_is_bad(harness: Harness, name: str) -> None:
+    ended = harness("--patch", MUTANTS / f"{name}.patch")
+    assert ended.code == 1, ended.told()
+    assert BROKEN[name] & ended.properties(), ended.told()
+    assert f"{name}.patch" in ended.facts()["patches"]
+
+
+def test_an_item_without_anon_vma_is_bad(harness: Harness) -> None:
+    """The fork's items are in the tree, and hold no anon_vma: a finding for P15, or a crash while it is shown."""
+    ended = harness("--patch", MUTANTS / "16-fork-early-return.patch")
+    assert ended.code == 1, ended.told()
+    result = ended.workload("fork_item")
+    assert "P15" in {f.prop for f in result.findings} or (result.verdict is Verdict.CRASH and result.prop == "P15"), ended.told()
+
+
+@pytest.mark.parametrize("name", ["B1-benign-break-after-own-vma", "B4-benign-faster-default-scan"])
+def test_harmless_change_is_good(harness: Harness, name: str) -> None:
+    ended = harness("--patch", MUTANTS / f"{name}.patch")
+    assert ended.code == 0, ended.told()
+
+
+@pytest.mark.parametrize("target", ["aarch64", "ppc64", "ppc64le"])
+def test_no_second_pass_is_seen_on_every_target(harness: Harness, target: str) -> None:
+    ended = harness("--target", target, "--patch", MUTANTS / "01-no-second-pass.patch")
+    assert ended.code == 1, ended.told()
+    finding = ended.workload("new_fork", target).findings[0]
+    assert finding.signature == "P1:still-mapped:reclaim"
+    assert finding.actors == ("C",)

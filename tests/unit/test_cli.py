@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command's words, its exit codes, and that no exception of ours ends as 1."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import targets
+from harness.cli import commands, main
+from harness.errors import BootError, BuildError, ExitCode, HostError
+from harness.findings import Finding, Tier
+from harness.results import CellResult, RunResult, Verdict, WorkloadResult
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KSM_HARNESS_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "fly"),
+        (["run", "--kernel", "6.1"], "'6.1' does not name a kernel"),
+        (["run", "--kernel", "debian:6.1=--help"], "not a Debian package version"),
+        (["run", "--kernel", "tree:/nowhere/at/all"], "there is no directory"),
+        (["run", "--kernel", "image:/nowhere"], "there is no file"),
+        (["run", "--target", "vax"], "there is no target 'vax'; there are x86_64, aarch64, ppc64, ppc64le"),
+        (["run", "--target", ","], "no target named"),
+        (["run", "--workload", "nap"], "there is no workload 'nap'"),
+        (["run", "--workload-source", "/nowhere"], "no workload source at /nowhere"),
+        (["run", "--config", "spicy"], "--config spicy: neither"),
+        (["run", "--jobs", "0"], "--jobs"),
+        (["run", "--patience", "-1"], "--patience"),
+        (["run", "--arg", "novalue"], "KEY=VALUE"),
+        (["run", "--arg", "a=b c"], "KEY=VALUE"),
+        (["run", "--accel", "hax"], "--accel"),
+        (["run", "--targets", "/nowhere.toml"], "cannot read the target table /nowhere.toml"),
+        (["judge", "/nowhere"], "/nowhere"),
+        (["report", "/nowhere"], "/nowhere"),
+        (["store", "gc", "--max-size", "much"], "much"),
+    ],
+)
+def test_bad_words_are_129_and_one_line(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == ExitCode.USAGE
+    stderr = capsys.readouterr().err
+    assert says in stderr
+    assert stderr.count("\n") == 1
+    assert stderr.startswith("ksm-harness: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BuildError("no"), 125),
+        (BootError("no"), 125),
+        (HostError("no"), 125),
+        (OSError(28, "No space left on device", "/x"), 125),
+        (KeyboardInterrupt(), 130),
+        (ValueError("ours"), 128),
+        (AssertionError(), 128),
+        (RecursionError(), 128),
+        (MemoryError(), 128),
+        (ExceptionGroup("several", [ValueError("a"), BuildError("no")]), 125),
+        (ExceptionGroup("several", [ExceptionGroup("deep", [KeyError("a")])]), 128),
+    ],
+)
+def test_every_exception_has_its_code(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(options: object) -> ExitCode:
+        raise error
+
+    monkeypatch.setitem(commands.COMMANDS, "doctor", fail)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert main(["doctor"]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_is_0(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["targets", "workloads", "kernels"])
+def test_lists_as_json(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", what, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows
+    assert all(isinstance(row, dict) for row in rows)
+
+
+def test_a_users_target_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = targets.BUILTIN.read_text(encoding="utf-8")
+    begin = ours.index("[aarch64]")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(ours[begin : ours.index("[ppc64]")].replace("[aarch64]", "[board]"))
+    assert main(["list", "targets", "--targets", str(mine), "--json"]) == 0
+    assert "board" in {row["name"] for row in json.loads(capsys.readouterr().out)}
+    mine.write_text('[board]\nkernel_arch = "arm64"\n')
+    assert main(["list", "targets", "--targets", str(mine)]) == ExitCode.USAGE
+    assert "[board].append is missing" in capsys.readouterr().err
+    mine.write_text("[board\n")
+    assert main(["list", "targets", "--targets", str(mine)]) == ExitCode.USAGE
+
+
+def _run(*verdicts: Verdict) -> RunResult:
+    finding = Finding("P1", "still-mapped", "reclaim", Tier.SAFETY, "w", 1, "s", "e", "s", "w")
+    loads = tuple(WorkloadResult("w", ("P1",), v, findings=(finding,) if v is Verdict.FAIL else ()) for v in verdicts)
+    return RunResult((CellResult("x86_64", "x86_64", loads),), "debian:6.1")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ((Verdict.PASS,), 0),
+        ((Verdict.PASS, Verdict.SKIP), 0),
+        ((Verdict.SKIP,), 125),
+        ((), 125),
+        *(((Verdict.PASS, bad, Verdict.LOST), 1) for bad in (Verdict.FAIL, Verdict.CRASH, Verdict.HANG)),
+        *(((Verdict.PASS, v), 125) for v in (Verdict.BUILD, Verdict.BOOT, Verdict.LOST, Verdict.INFRA)),
+    ],
+)
+def test_exit_code_of_a_run(verdicts: tuple[Verdict, ...], code: int) -> None:
+    assert _run(*verdicts).exit_code() == code

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""debian: with the real apt and dpkg, from an archive made here: no network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HostError, UsageError
+from harness.source import debian, parse_spec
+from harness.source.resolve import release_of
+from harness.store import Store
+
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, ("apt-get", "dpkg-deb"))), reason="needs apt and dpkg")
+
+
+class Archive:
+    """A Debian archive of linux-source packages, in a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "archive"
+        self.etc = root / "etc"
+        self.root.mkdir()
+        for name in ("sources.list.d", "preferences.d", "trusted.gpg.d", "apt.conf.d"):
+            (self.etc / name).mkdir(parents=True)
+        (self.etc / "sources.list").write_text(f"deb [trusted=yes] file:{self.root} ./\n")
+        self.stanzas: list[str] = []
+
+    def add(self, version: str, kind: str = "xz") -> None:
+        build = self.root.parent / f"build-{version}"
+        tree = build / "linux-source-6.1"
+        (tree / "arch").mkdir(parents=True)
+        (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 1\nEXTRAVERSION =\n")
+        (tree / "version").write_text(version)
+        (build / "deb/usr/src").mkdir(parents=True)
+        (build / "deb/usr/share/doc").mkdir(parents=True)
+        with tarfile.open(build / f"deb/usr/src/linux-source-6.1.tar.{kind}", f"w:{kind}") as tar:  # type: ignore[call-overload]
+            tar.add(tree, "linux-source-6.1")
+        control = (f"Package: linux-source-6.1\nVersion: {version}\nArchitecture: all\n"
+                   "Maintainer: x <x@example.org>\nDescription: x\n")
+        (build / "deb/DEBIAN").mkdir()
+        (build / "deb/DEBIAN/control").write_text(control)
+        deb = self.root / f"linux-source-6.1_{version}_all.deb"
+        subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(build / "deb"), str(deb)],
+                       check=True, capture_output=True)
+        digest = hashlib.sha256(deb.read_bytes()).hexdigest()
+        self.stanzas.append(f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n")
+        (self.root / "Packages").write_text("\n".join(self.stanzas))
+
+    def vanish(self) -> None:
+        shutil.rmtree(self.root)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    archive = Archive(tmp_path)
+    archive.add("6.1.9-1")
+    return archive
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def outdate(store: Store) -> None:
+    long_ago = time.time() - 2 * debian.LISTS_MAX_AGE
+    os.utime(store.root / "facts/apt/updated", (long_ago, long_ago))
+
+
+def get(text: str, store: Store, archive: Archive) -> str:
+    tree, version = debian.locate(parse_spec(text), store, archive.etc)
+    assert (tree / "version").read_text() == version
+    assert release_of(tree) == "6.1.1"
+    return version
+
+
+def test_download_unpack_and_again_without_archive(archive: Archive, store: Store) -> None:
+    assert get("debian:6.1", store, archive) == "6.1.9-1"
+    archive.vanish()
+    assert get("debian:6.1", store, archive) == "6.1.9-1"
+    assert get("debian:6.1=6.1.9-1", store, archive) == "6.1.9-1"
+    assert not list((store.root / "tmp").iterdir())
+
+
+def test_newest_is_the_default_and_pins_work(archive: Archive, store: Store) -> None:
+    archive.add("6.1.10-1", "gz")
+    assert get("debian:6.1", store, archive) == "6.1.10-1"
+    assert get("debian:6.1=6.1.9-1", store, archive) == "6.1.9-1"
+
+
+def test_lists_of_today_are_not_fetched_again_but_old_ones_are(archive: Archive, store: Store) -> None:
+    assert get("debian:6.1", store, archive) == "6.1.9-1"
+    archive.add("6.1.10-1")
+    assert get("debian:6.1", store, archive) == "6.1.9-1"
+    outdate(store)
+    assert get("debian:6.1", store, archive) == "6.1.10-1"
+
+
+def test_a_pin_that_the_lists_lack_fetches_them(archive: Archive, store: Store) -> None:
+    get("debian:6.1", store, archive)
+    archive.add("6.1.8-1")
+    assert get("debian:6.1=6.1.8-1", store, archive) == "6.1.8-1"
+
+
+def test_without_archive_the_newest_in_the_store_serves(archive: Archive, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    archive.add("6.1.10-1")
+    get("debian:6.1=6.1.9-1", store, archive)
+    get("debian:6.1=6.1.10-1", store, archive)
+    archive.vanish()
+    outdate(store)
+    assert get("debian:6.1", store, archive) == "6.1.10-1"
+    outdate(store)
+    shutil.rmtree(store.root / "facts/apt/state/lists")
+    assert get("debian:6.1", store, archive) == "6.1.10-1"
+    assert "which is in the store" in caplog.text
+
+
+def test_without_archive_and_empty_store(archive: Archive, store: Store) -> None:
+    archive.vanish()
+    with pytest.raises(HostError, match=r"debian:6\.1: the package lists could not be fetched"):
+        get("debian:6.1", store, archive)
+
+
+def test_what_apt_does_not_know(archive: Archive, store: Store) -> None:
+    with pytest.raises(UsageError, match=r"no package linux-source-6\.99"):
+        get("debian:6.99", store, archive)
+    with pytest.raises(UsageError, match=r"no such version .* it knows 6\.1\.9-1"):
+        get("debian:6.1=6.1.7-1", store, archive)
+
+
+def test_no_apt_is_named(archive: Archive, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostError, match="apt-get is missing"):
+        get("debian:6.1", store, archive)
+
+
+def test_a_package_without_source_is_refused(archive: Archive, store: Store, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (tmp_path / "empty/DEBIAN").mkdir(parents=True)
+    control = "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n"
+    (tmp_path / "empty/DEBIAN/control").write_text(control)
+    subprocess.run(["dpkg-deb", "--build", str(tmp_path / "empty"), str(tmp_path / "x.deb")], check=True, capture_output=True)
+    with pytest.raises(HostError, match="no source tarball"):
+        debian.unpack(tmp_path / "x.deb", scratch, tmp_path / "tree")
