@@ -161,9 +161,12 @@ static void pin_tunables(void)
 		{ KSM_DIR "/max_page_sharing", "256" },
 		{ KSM_DIR "/stable_node_chains_prune_millisecs", "2000" },
 		{ KSM_DIR "/pages_to_scan", "100000000" },
-		{ KSM_DIR "/sleep_millisecs", "1000000" },
 		{ KSM_DIR "/run", "1" },
 	};
+
+	/* Another value would wake ksmd, and a workload leaves one of two. */
+	if (read_number(KSM_DIR "/sleep_millisecs", 0) < 1000000)
+		write_file(KSM_DIR "/sleep_millisecs", "1000000");
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 		if (write_file(settings[i][0], settings[i][1]) < 0 &&

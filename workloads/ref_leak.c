@@ -6,10 +6,16 @@
 /* Each area has an anon_vma of its own: many areas show a leak, not many pages. */
 #define AREAS 4
 
-enum path { UNMERGE, EXIT, SWAP, FORK, FAILED_MERGE, PATHS };
+/*
+ * The ways by which an item leaves the stable tree.  As long as somebody else
+ * maps the page each item is dropped by itself (remove_rmap_item_from_tree);
+ * when the page has gone its node is stale, and takes all of its items along
+ * (remove_node_from_stable_tree).
+ */
+enum path { UNMERGE, EXIT, WRITE, FORK, STALE, SWAP, FAILED_MERGE, PATHS };
 
 static const char *const path_name[PATHS] = {
-	"unmerge", "exit", "swap", "fork", "failed merge",
+	"unmerge", "exit", "write", "fork", "stale", "swap", "failed merge",
 };
 
 static struct actor *spawn_sharer(const char *name)
@@ -36,11 +42,16 @@ static void for_areas(struct actor *a,
 	}
 }
 
+static void rewrite(struct actor *a, const char *area, size_t first, size_t count)
+{
+	write_pages(a, area, first, count, 1000, 1);
+}
+
 /* From merging to nothing, through one of the paths that drop a reference. */
 static void cycle(enum path path)
 {
 	struct actor *p1 = spawn_sharer("P1"), *p2 = spawn_sharer("P2");
-	struct actor *child = NULL;
+	struct actor *child;
 
 	if (path == FAILED_MERGE)
 		for_areas(p1, pin);
@@ -50,28 +61,37 @@ static void cycle(enum path path)
 	switch (path) {
 	case UNMERGE:
 		for_areas(p1, unmergeable);
-		for_areas(p2, unmergeable);
+		scan(1);
+		break;
+	case EXIT:
+		exit_actor(p1);
+		scan(1);
+		p1 = NULL;
+		break;
+	case WRITE:
+		for_areas(p1, rewrite);
+		scan(1);
+		break;
+	case FORK:
+		child = fork_actor(p1, "C");
+		scan(1);
+		exit_actor(child);
 		scan(1);
 		break;
 	case SWAP:
 		reclaim();
 		scan(1);
 		break;
-	case FORK:
-		child = fork_actor(p1, "C");
-		scan(1);
-		break;
 	case FAILED_MERGE:
 		scan(1);
 		break;
-	case EXIT:
+	case STALE:
 	case PATHS:
 		break;
 	}
-	exit_actor(p1);
+	if (p1)
+		exit_actor(p1);
 	exit_actor(p2);
-	if (child)
-		exit_actor(child);
 	scan(2);
 }
 
@@ -87,7 +107,7 @@ WORKLOAD(ref_leak, "P6", "each reference that an rmap_item takes on an anon_vma 
 	long cycles = arg_number("cycles", 2);
 
 	property("P6");
-	cycle(EXIT);	/* what is allocated once and for all */
+	cycle(STALE);	/* what is allocated once and for all */
 	observe_slab("start");
 	for (enum path path = 0; path < PATHS; path++) {
 		for (long i = 0; i < cycles; i++)

@@ -269,23 +269,24 @@ class Boot:
         await self._poweroff(before)
 
     async def _one(self, turn: Turn) -> None:
-        """From the command to the end of the segment."""
+        """From the command to init's word that the workload's process is gone, whatever became of it."""
         while True:
             record = await self._next()
             if record.get("boot"):
                 self._boot_record(record)
+                if record["kind"] == "done" and record.get("workload") == turn.load.name:
+                    return
                 continue
             turn.take(record, len(self._port.reader.segments) - 1)
             if record["kind"] == "obs" and turn.load.sync:
                 await self._observe(record)
             elif record["kind"] == "stuck":
                 raise await self._standstill(f"{record.get('actor')} is stuck", record)
-            elif record["kind"] in ("end", "error"):
-                return
 
     async def _observe(self, record: Record) -> None:
         if self.plan.on_observation is not None:
             await self.plan.on_observation(record)
+            self._seen = replace(self._seen, record=time.monotonic())  # the guest was made to wait
         self._port.send(f"ack {record['seq']}\n")
 
     def _boot_record(self, record: Record) -> None:

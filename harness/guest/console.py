@@ -20,8 +20,8 @@ from pexpect.socket_pexpect import SocketSpawn
 
 from harness.guest import oops
 
-# Whole lines as far as they have come, or much without any.
-_BLOCK = re.compile(rb".*\n|.{65536}", re.DOTALL)
+# Whole lines as far as they have come, or much without any.  Anchored: a long line must not be searched from each byte.
+_BLOCK = re.compile(rb"\A(?:.*\n|.{65536})", re.DOTALL)
 _STAMP = re.compile(rb"(?m)^\[ *\d+\.\d{6}\]")
 MILESTONES = re.compile(rb"Linux version \S+|Run /\S+ as init process|Kernel panic - not syncing[^\r\n]*")
 

@@ -73,7 +73,8 @@ FATAL_STAMPED = re.compile(rb"(?m)\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ?(?:%b)" % 
 
 # What belongs to a report: dumps of registers, stacks, pages, memory.
 _BODY = re.compile(
-    r"\s|(?:Call [Tt]race|stack backtrace):|\[<[0-9a-f]{8,16}>\]|CPU[: ]|Hardware name|Modules linked in|Workqueue:|Code:|Instruction dump|Kernel Offset|Memory Limit"
+    r"\s|(?:Call [Tt]race|stack backtrace):|\[<[0-9a-f]{8,16}>\]"
+    r"|CPU[: ]|Hardware name|Modules linked in|Workqueue:|Code:|Instruction dump|Kernel Offset|Memory Limit"
     r"|(?:[RE]?(?:[ABCD]X|[SBI]P|[SD]I)|E?FLAGS|R\d\d|[C-G]S|[CD]R\d|PGD|PKRU|DAR|DSISR)\b|pc :|lr :|sp :|pstate:|x\d+ ?:|NIP|LR "
     r"|GPR|MSR|CFAR|REGS:|SRR|IRQMASK|XER|-+ interrupt|\[[0-9a-f]{16}\]|</?[A-Z_]+>|Mem abort|Data abort|E[CA] = |ESR = |#PF:"
     r"|FSC = |ISV = |CM = |\S+ pgtable|SMP |[BL]E PAGE_SIZE|Dumping ftrace|-+\[|page[:_ ]|head:|flags:|raw:|anon |ksm |memcg"
@@ -88,7 +89,7 @@ _AFTERMATH = re.compile(
     r"Kernel panic - not syncing: .*(?:[Ff]atal exception|Attempted to kill)|Kernel Offset|Rebooting in|SMP: stopping"
     r"|CPU features:|Memory Limit:|(?:[RE]?(?:[ABCD]X|[SBI]P|[SD]I)|R\d\d|[C-G]S|[CD]R\d|PKRU)\b|Code:|note: |-+\[ end |$"
 )
-_CUT_HERE = re.compile(r"-+\[ cut here \]-+|={40,}$")
+_CUT_HERE = re.compile(r"-+\[ cut here \]-+|={20,}$")
 _LOOK_BACK = 8  # lines between a "cut here" and the line that names the kind: WARN's own message
 _MOST_LINES = 400  # of one report
 

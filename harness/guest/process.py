@@ -36,13 +36,13 @@ PACKAGES = {
 CommandFor = Callable[[Wires], tuple[str, ...]]
 
 
-def guarded(argv: tuple[str, ...]) -> tuple[str, ...]:
+def guarded(argv: tuple[str, ...], limit: int = FILE_LIMIT) -> tuple[str, ...]:
     """The command with its guards.
 
     The kernel kills QEMU when its parent dies, however that dies (setpriv(1), PR_SET_PDEATHSIG; the parent is the
     *thread* that started it).  A QEMU that aborts leaves no core.
     """
-    return ("setpriv", "--pdeathsig", "KILL", "prlimit", f"--fsize={FILE_LIMIT}", "--core=0", *argv)
+    return ("setpriv", "--pdeathsig", "KILL", "prlimit", f"--fsize={limit}", "--core=0", *argv)
 
 
 def need(program: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BuildError, UsageError
+from harness.errors import BuildError, HostError, UsageError
 from harness.kernel import buildlog, fragments, kernel, patches, prebuilt, slots, sync, toolchain
 from harness.kernel.content import File
 from harness.kernel.fragments import Option
@@ -150,17 +150,20 @@ def _compile(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progre
     with store.scratch() as scratch:
         patched = patches.apply(plan.patches, plan.source.root, scratch)
     store.pin(store.root / "ccache")
-    with slots.acquire(store, plan.source.family, plan.objects) as slot:
-        _tell(progress, f"{plan.target.name}: bringing the private copy {slot.directory.name} up to date")
-        written = sync.bring(plan.source, slot, patched)
+    _tell(progress, f"{plan.target.name}: bringing a private copy of {plan.source.spec} up to date")
+
+    def fill(slot: slots.Slot) -> None:
+        sync.bring(plan.source, slot, patched)
+
+    wanted = sync.content_name(plan.source, patched)
+    with slots.acquire(store, plan.source.family, plan.objects, wanted, fill) as slot:
         store.touch(slot.directory)
         objects = slot.directory / plan.objects
         from_nothing = not (objects / "vmlinux").exists()
-        objects.mkdir(exist_ok=True)
         store.touch(objects)
         build_log = objects / "build.log"
         recover(objects, build_log)
-        build_log.write_bytes(f"# {plan.source.label} for {plan.target.name}, {len(written)} files changed\n".encode())
+        build_log.write_bytes(f"# {plan.source.label} for {plan.target.name}\n".encode())
         kbuild = Kbuild(slot, objects, plan.target, plan.tools, store, jobs, build_log)
         warnings = _configure(plan, kbuild, patched)
         _tell(progress, f"{plan.target.name}: building {plan.source.label}")
@@ -185,8 +188,7 @@ def build(source: Source, target: Target, store: Store, *, patches: Sequence[Pat
     plan = _plan(source, target, patches, fragments)
     place = kernel.directory_of(store, plan.key)
     store.pin(place)
-    if not force and (found := kernel.load(place)):
-        store.touch(place)
+    if not force and (found := _found(plan, store, place)):
         return found
     with store.try_lock(f"kernel-{plan.key}") as free:
         if free is not None:
@@ -196,12 +198,24 @@ def build(source: Source, target: Target, store: Store, *, patches: Sequence[Pat
         return _locked(plan, store, place, jobs or os.cpu_count() or 1, progress, False)
 
 
+def _found(plan: _Plan, store: Store, place: Path) -> Kernel | None:
+    """The kernel as the store has it; rows of the table that want the same kernel share it."""
+    found = kernel.load(place)
+    if found:
+        store.touch(place)
+        found = dataclasses.replace(found, target=plan.target.name)
+    return found
+
+
 def _locked(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progress | None, force: bool) -> Kernel:
     """Build with the key's lock held, unless another run has just done it."""
-    if not force and (found := kernel.load(place)):
-        store.touch(place)
+    if not force and (found := _found(plan, store, place)):
         return found
-    made = _compile(plan, store, place, jobs, progress)
+    try:
+        made = _compile(plan, store, place, jobs, progress)
+    except OSError as e:
+        where = f"{plan.target.name}: cannot build in {store.root}"
+        raise HostError(f"{where}: {e.strerror} ({e.filename}); is the disk full?") from e
     store.touch(place)
     return made
 

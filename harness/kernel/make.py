@@ -151,7 +151,7 @@ def _run(kbuild: Kbuild, argv: Sequence[str], output: typing.BinaryIO, expected:
     marker.touch()
     try:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                   env=kbuild.environment(), start_new_session=True, pass_fds=(kbuild.slot.lock,))
+                                   env=kbuild.environment(), start_new_session=True, pass_fds=kbuild.slot.locks)
     except OSError as e:
         raise HostError(f"cannot run {argv[0]}: {e.strerror}") from e
     tidy = False

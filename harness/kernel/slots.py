@@ -3,17 +3,21 @@
 
 Object files remember the absolute path of the source, so a copy that moved would be built from scratch.  Each family of
 sources (one version of a package; one developer's tree) has slots ``STORE/work/FAMILY-N``, each with a source ``src`` and
-object directories ``o-TARGET-CONFIG``; whoever uses one holds its lock, and so does every process of its build.
+object directories ``o-TARGET-CONFIG``.  A slot is locked exclusively while its source is changed, and shared by the builds
+that need the content it has: several targets build from one copy at once.  Each object directory has a lock of its own.
+The processes of a build hold its locks, too, so that none of them is left writing when the next build begins.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
+import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +25,19 @@ from harness.store import Store
 
 log = logging.getLogger("harness.kernel")
 
-GRACE = 5.0
-"""Seconds to wait for a slot in use before a new one, which costs a build from scratch, is made."""
+GRACE = 30.0
+"""Seconds to wait for a slot that has the wanted objects but is in use: without them all is built from scratch."""
+
+FILL_GRACE = 15.0
+"""Seconds to wait for a slot whose source is being changed, perhaps to what is wanted, before a new slot is made."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A slot that this process holds.  Processes that inherit ``lock`` (a file descriptor) hold it too."""
+    """A slot that this process holds, with the file descriptors of its locks (see Store.lock)."""
 
     directory: Path
-    lock: int
+    locks: tuple[int, ...]
 
     @property
     def src(self) -> Path:
@@ -43,6 +50,14 @@ class Slot:
         path = self.directory / "tmp"
         path.mkdir(exist_ok=True)
         return path
+
+    @property
+    def content(self) -> str:
+        """What ``src`` holds, as it was called when it was brought there; "" while it is being changed."""
+        try:
+            return str(json.loads((self.directory / "state.json").read_text(encoding="utf-8"))["content"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
 
     def wipe(self) -> None:
         """Remove all that is in the slot."""
@@ -64,33 +79,61 @@ def _existing(store: Store, family: str) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix(prefix)))
 
 
-def _candidates(store: Store, family: str, objects: str) -> tuple[list[Path], list[Path]]:
-    """Slots that have the object directory ``objects``, and the others, each in order of preference."""
-    existing = _existing(store, family)
-    ready = [path for path in existing if (path / objects).is_dir()]
-    return ready, [path for path in existing if path not in ready]
+def _take(store: Store, stack: contextlib.ExitStack, path: Path, wanted: str, fill: Callable[[Slot], None]) -> Slot | bool:
+    """Hold the slot at ``path`` with the wanted content; else False, or True when its source is being changed just now."""
+    with contextlib.ExitStack() as attempt:
+        if (fd := attempt.enter_context(store.try_lock(lock_name(path)))) is not None:
+            path.mkdir(parents=True, exist_ok=True)
+            slot = Slot(path, (fd,))
+            fill(slot)
+            # Not atomic (flock(2)): another run may have come in between, so look again.
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        elif (fd := attempt.enter_context(store.try_lock(lock_name(path), shared=True))) is not None:
+            slot = Slot(path, (fd,))
+        else:
+            return True
+        if slot.content == wanted:
+            stack.push(attempt.pop_all())
+            return slot
+        return False
+
+
+def _find(store: Store, stack: contextlib.ExitStack, family: str, objects: str, wanted: str,
+          fill: Callable[[Slot], None]) -> Slot:
+    began, told = time.monotonic(), False
+    while True:
+        waited = time.monotonic() - began
+        existing = _existing(store, family)
+        ready = [path for path in existing if (path / objects).is_dir()]
+        patient = bool(ready) and waited < GRACE
+        changing = False
+        for path in ready if patient else ready + [path for path in existing if path not in ready]:
+            taken = _take(store, stack, path, wanted, fill)
+            if isinstance(taken, Slot):
+                return taken
+            changing |= taken
+        if patient or (changing and waited < FILL_GRACE):
+            if not told:
+                told = True
+                log.info("waiting for another build to leave %s", " or ".join(path.name for path in ready or existing))
+            time.sleep(0.1)
+            continue
+        numbers = {path.name for path in existing}
+        fresh = store.root / "work" / next(name for n in itertools.count() if (name := f"{family}-{n}") not in numbers)
+        with contextlib.suppress(FileExistsError):
+            fresh.mkdir()
+            log.info("new private copy of the source: %s", fresh)
 
 
 @contextlib.contextmanager
-def acquire(store: Store, family: str, objects: str) -> Iterator[Slot]:
-    """Hold a slot of the family, if there is a free one then one that has the object directory ``objects``."""
-    deadline = time.monotonic() + GRACE
+def acquire(store: Store, family: str, objects: str, wanted: str, fill: Callable[[Slot], None]) -> Iterator[Slot]:
+    """Hold a slot of the family whose content is ``wanted``, and its object directory ``objects``, which is made.
+
+    ``fill`` brings a slot that is held exclusively to that content, and says so in its state.json.  A slot that has the
+    object directory already is preferred.
+    """
     with contextlib.ExitStack() as stack:
-        while True:
-            ready, others = _candidates(store, family, objects)
-            for path in ready if ready and time.monotonic() < deadline else ready + others:
-                attempt = contextlib.ExitStack()
-                if (fd := attempt.enter_context(store.try_lock(lock_name(path)))) is not None:
-                    stack.push(attempt)
-                    path.mkdir(parents=True, exist_ok=True)
-                    yield Slot(path, fd)
-                    return
-                attempt.close()
-            if ready and time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            taken = {path.name for path in _existing(store, family)}
-            name = next(name for n in itertools.count() if (name := f"{family}-{n}") not in taken)
-            with contextlib.suppress(FileExistsError):
-                (store.root / "work" / name).mkdir()
-                log.info("new private copy of the source: %s", store.root / "work" / name)
+        slot = _find(store, stack, family, objects, wanted, fill)
+        lock = stack.enter_context(store.lock(f"{slot.directory.name}-{objects}"))
+        (slot.directory / objects).mkdir(exist_ok=True)
+        yield Slot(slot.directory, (*slot.locks, lock))

@@ -9,6 +9,7 @@ the base it was filled from.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -32,24 +33,34 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class _State:
-    """``base`` is the identity of the source that the slot was filled from, ``touched`` the paths that may differ from it."""
+    """``base`` is the identity of the source that the slot was filled from, ``touched`` the paths that may differ from it.
+
+    ``content`` is the name of what is there (see ``content_name``), "" while it is being changed.
+    """
 
     base: str
     touched: frozenset[str]
+    content: str = ""
+
+
+def content_name(source: Source, patched: Mapping[str, File | None]) -> str:
+    """A name for a source with patched files in place: the same for the same content."""
+    changes = sorted((path, file.value if file else "") for path, file in patched.items())
+    return hashlib.sha256(json.dumps([source.identity, changes]).encode()).hexdigest()
 
 
 def _read_state(slot: Slot) -> _State | None:
     try:
         data = json.loads((slot.directory / "state.json").read_text(encoding="utf-8", errors="surrogateescape"))
         if data["format"] == _FORMAT and slot.src.is_dir():
-            return _State(data["base"], frozenset(data["touched"]))
+            return _State(data["base"], frozenset(data["touched"]), data.get("content", ""))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
 
 def _write_state(slot: Slot, state: _State) -> None:
-    data = {"format": _FORMAT, "base": state.base, "touched": sorted(state.touched)}
+    data = {"format": _FORMAT, "base": state.base, "touched": sorted(state.touched), "content": state.content}
     write_atomically(slot.directory / "state.json", json.dumps(data))
 
 
@@ -158,20 +169,22 @@ def _bring(source: Source, slot: Slot, patched: Mapping[str, File | None], paths
 def bring(source: Source, slot: Slot, patched: Mapping[str, File | None]) -> list[str]:
     """Make ``slot.src`` the source with ``patched`` files in place (None: removed); gives the paths that were written."""
     state = _read_state(slot)
+    wanted = content_name(source, patched)
+    if state and state.content == wanted:
+        return []
     moved = _moved(source, slot, state) if state else None
     if state is None or moved is None:
         _fill(source, slot)
         state, moved = _State(source.identity, frozenset()), set()
     suspect = state.touched | moved | patched.keys()
-    if suspect != state.touched:
-        _write_state(slot, _State(state.base, suspect))
+    _write_state(slot, _State(state.base, suspect))
     try:
         written = _bring(source, slot, patched, suspect)
     except OSError as e:
         raise HostError(f"cannot write to the private copy {slot.src}: {e.strerror}") from e
     if state.base != source.identity:
         write_atomically(_manifest_file(slot), manifests.dumps(source.manifest or {}))
-    _write_state(slot, _State(source.identity, frozenset(patched)))
+    _write_state(slot, _State(source.identity, frozenset(patched), wanted))
     if written:
         log.info("%s: %d files written: %s", slot.src, len(written), " ".join(written[:10]))
     return written

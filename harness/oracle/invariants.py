@@ -60,8 +60,8 @@ def _ptes(model: Model) -> Iterator[str]:
             yield f"I1 a page of content {page.content} is freed and mapped"
         if page.exclusive and (page.ksm or len(ptes) > 1):
             yield f"I7 a page of content {page.content} is exclusive and shared"
-        if page.ksm and any(p.dirty for p in ptes):
-            yield f"I7 a KSM page of content {page.content} was written"
+        if page.ksm and page.node is not None and page.content != page.node.content:
+            yield f"I7 a KSM page was written: content {page.content}, its node's {page.node.content}"
         if page.entry is not None and page.entry.cached is not page:
             yield f"I2 a page of content {page.content} is in the swap cache under an entry that does not know it"
     for entry, ptes in swapped.items():

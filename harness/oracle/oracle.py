@@ -40,6 +40,7 @@ class Oracle:
         self._counters = Counters(self.model, self.page_size, decimal(hello.get("cpus")) or 1)
         self._pending: tuple[int, Fields] | None = None
         self._migrated: int | None = None
+        self._scans_known = False
         self._ended = False
 
     def step(self, record: Record) -> list[Finding]:
@@ -106,11 +107,24 @@ class Oracle:
         return []
 
     def _catch_up(self, full_scans: int, where: str) -> None:
-        """Scans that nobody asked for: a poke can be late, and run=1 can wake a ksmd that waits for work."""
-        missed = full_scans - self.model.ksmd.full_scans
-        if missed > 0 and self.model.run == 1:
-            self.notes.append(f"{where}: ksmd made {missed} more full scans than were asked for; they are replayed here")
-            self._replay(missed)
+        """Scans that nobody asked for: a poke can be late, and run=1 wakes a ksmd that waits for work.
+
+        Those before the workload's first look at full_scans are the reset's and found no process of ours.  Later ones
+        are replayed, but where among the operations they fell is not told.
+        """
+        ksmd = self.model.ksmd
+        missed = full_scans - ksmd.full_scans
+        first, self._scans_known = not self._scans_known, True
+        if missed <= 0 or self.model.run != 1:
+            return
+        if first:
+            self.notes.append(f"{where}: ksmd had made {missed} full scans before; they are taken for the reset's")
+            ksmd.full_scans = full_scans
+            return
+        self.notes.append(f"{where}: ksmd made {missed} more full scans than were asked for; they are replayed here")
+        self._replay(missed)
+        if ksmd.mms:
+            self.model.memory.doubt("ksmd made a scan that nobody asked for")
 
     def _replay(self, scans: int) -> None:
         ksmd, since = self.model.ksmd, self._judge.since

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import HostError, UsageError
 from harness.source import banner, debian, tree
 from harness.source.manifest import Manifest, identity
 from harness.source.spec import Spec
@@ -98,6 +98,9 @@ def resolve(spec: Spec, store: Store) -> Source:
 
     UsageError when it is not there or no kernel, HostError when this host cannot get it.
     """
-    if spec.kind == "debian":
-        return _debian(spec, store)
-    return _tree(spec, store) if spec.kind == "tree" else _image(spec)
+    try:
+        if spec.kind == "debian":
+            return _debian(spec, store)
+        return _tree(spec, store) if spec.kind == "tree" else _image(spec)
+    except OSError as e:
+        raise HostError(f"{spec}: {e.strerror} ({e.filename}); is the disk full?") from e

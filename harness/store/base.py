@@ -53,11 +53,14 @@ class Store:
             yield f.fileno()
 
     @contextlib.contextmanager
-    def try_lock(self, name: str) -> Iterator[int | None]:
-        """Hold the lock ``name`` if it is free: gives its file descriptor (see ``lock``), or None when it was not free."""
+    def try_lock(self, name: str, shared: bool = False) -> Iterator[int | None]:
+        """Hold the lock ``name`` if it is free: gives its file descriptor (see ``lock``), or None when it was not free.
+
+        Those who hold it ``shared`` do not exclude each other.
+        """
         with (self.root / "locks" / name).open("w") as f:
             try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield None
             else:

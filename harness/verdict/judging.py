@@ -93,6 +93,7 @@ def reset_finding(account: Account) -> Finding | None:
         expected="pages_shared, pages_sharing, pages_unshared and pages_volatile 0 after run=2",
         seen=f"{left} ({reset.why})" if reset.why else left,
         why="writing 2 to run unmerges every mm and drops every rmap_item (unmerge_and_remove_all_rmap_items)",
+        follows=bool(account.findings),
     )
 
 

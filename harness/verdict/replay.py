@@ -26,6 +26,7 @@ class Stepper(Protocol):
     """What an oracle looks like from here."""
 
     control_failed: str
+    notes: list[str]
 
     def step(self, record: Record, /) -> list[Finding]:
         """The differences that this record shows."""
@@ -215,6 +216,9 @@ def _step(oracle: Stepper | None, record: Record, account: Account) -> Stepper |
         return None
     account.findings.extend(found[: MAX_FINDINGS - len(account.findings)])
     account.control_failed = oracle.control_failed
+    if record["kind"] == "end":
+        for note in oracle.notes:
+            log.info("%s: %s", account.workload, note)
     return oracle
 
 

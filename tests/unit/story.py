@@ -154,7 +154,7 @@ def observation(label: str, procs: Mapping[str, Mapping[str, Runs]], shared: int
             actor: {
                 "pid": 100 + ACTORS.index(actor) if actor in ACTORS else 200 + i,
                 "areas": dict(areas),
-                "merging": 0,
+                "merging": shared if actor != "Z" else 0,  # 6.1 hands it down at fork
                 "stat": {},
                 "status": {"RssAnon": 40 + 4 * _count(areas, "P"), "VmSwap": 4 * _count(areas, "S"), "VmLck": 0},
             }

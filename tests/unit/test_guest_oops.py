@@ -29,7 +29,13 @@ GOLDEN: dict[str, tuple[str, bool, str, str, str]] = {
     "list-corruption": ("bug", True, "list_del corruption. prev->next should be", "[ cut here ]", "---[ end trace"),
     "vm-bug-on-page": ("bug", True, "kernel BUG at guilty.c:19!", "page:(____ptrval____) refcount:1", ""),
     "bad-page": ("bug", True, "BUG: Bad page state in process init", "BUG: Bad page state", "Disabling lock debugging"),
-    "slub-poison": ("slub", True, "BUG guilty (Tainted: G           O      ): Poison overwritten", "======", "FIX guilty: Marking all"),
+    "slub-poison": (
+        "slub",
+        True,
+        "BUG guilty (Tainted: G           O      ): Poison overwritten",
+        "======",
+        "FIX guilty: Marking all",
+    ),
 }
 LAST = {"x86_64": "Kernel Offset: disabled", "aarch64": "Memory Limit: none"}
 LAST_POWERPC = {"sysrq-c": "--- interrupt: 3000", "init-killed": "--- interrupt: 3000"}
@@ -74,7 +80,7 @@ def test_recorded_but_not_fatal(name: str, kind: str, title: str) -> None:
 def test_oom_report_is_whole() -> None:
     (report,) = oops.extract(console("x86_64-oom"))
     assert "Out of memory: Killed process" in report.text.splitlines()[-1]
-    assert "Tasks state (memory values in pages)" in report.text
+    assert "Mem-Info:" in report.text
 
 
 @pytest.mark.parametrize("name", ["x86_64-clean", "aarch64-clean", "ppc64-clean"])

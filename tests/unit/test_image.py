@@ -62,7 +62,7 @@ def test_an_extra_workload_changes_the_key_and_its_error_is_told(tmp_path: Path)
 
 def test_every_workload_has_a_property_and_two_of_a_name_are_refused(tmp_path: Path) -> None:
     table = workload_table()
-    assert list(table)[0] == "new_fork"
+    assert next(iter(table)) == "new_fork"
     assert all(info.properties and info.title for info in table.values())
     twin = tmp_path / "twin.c"
     twin.write_text('WORKLOAD(new_fork, "P1", "again")\n')

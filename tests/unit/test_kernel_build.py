@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,18 @@ def test_patches_and_their_order_are_the_kernel(linux: Path, target: Target, sto
     assert ab.key != ba.key
     assert copied.cached
     assert copied.key == ab.key
+
+
+def test_targets_build_from_one_copy_at_once(linux: Path, target: Target, store: Store) -> None:
+    (linux / "delay").write_text("1.5")
+    source = resolve(parse_spec(f"tree:{linux}"), store)
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        rows = [target, dataclasses.replace(target, name="twin", kernel_arch="twin")]
+        kernels = list(pool.map(lambda row: build(source, row, store, jobs=1), rows))
+    assert time.monotonic() - began < 2.9
+    assert len(list((store.root / "work").iterdir())) == 1
+    assert [kernel.target for kernel in kernels] == ["x86_64", "twin"]
 
 
 def test_the_tree_stays_as_it_is_even_when_built_in_place(linux: Path, target: Target, store: Store) -> None:

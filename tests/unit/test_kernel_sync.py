@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-import os
+import json
 import random
+import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,8 +32,10 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def slot(store: Store) -> Iterator[Slot]:
-    with slots.acquire(store, "family", "o-x") as slot:
-        yield slot
+    directory = store.root / "work/family-0"
+    directory.mkdir()
+    with store.lock(slots.lock_name(directory)) as lock:
+        yield Slot(directory, (lock,))
 
 
 def plant(root: Path) -> None:
@@ -220,36 +224,64 @@ def test_half_filled_slot_is_filled_again(store: Store, slot: Slot, pristine: So
     assert not (slot.directory / "o-x").exists()
 
 
-def test_slots_are_exclusive_and_prefer_their_objects(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "GRACE", 0.3)
-    with slots.acquire(store, "f", "o-a") as first, slots.acquire(store, "f", "o-b") as second:
-        assert (first.directory.name, second.directory.name) == ("f-0", "f-1")
-        (first.directory / "o-a").mkdir()
-        (second.directory / "o-b").mkdir()
-    with slots.acquire(store, "f", "o-b") as again:
-        assert again.directory == second.directory
+def filler(content: str, calls: list[str] | None = None) -> Callable[[Slot], None]:
+    def fill(slot: Slot) -> None:
+        if calls is not None:
+            calls.append(slot.directory.name)
+        (slot.directory / "state.json").write_text(json.dumps({"content": content}))
+    return fill
+
+
+def test_same_content_is_shared_other_content_has_its_own_slot(store: Store) -> None:
+    calls: list[str] = []
+    with slots.acquire(store, "f", "o-a", "X", filler("X", calls)) as first, \
+            slots.acquire(store, "f", "o-b", "X", filler("X", calls)) as second, \
+            slots.acquire(store, "f", "o-c", "Y", filler("Y", calls)) as third, \
+            slots.acquire(store, "f", "o-d", "Y", filler("Y", calls)) as fourth, \
+            slots.acquire(store, "g", "o-a", "X", filler("X", calls)) as stranger:
+        names = [slot.directory.name for slot in (first, second, third, fourth, stranger)]
+        assert names == ["f-0", "f-0", "f-1", "f-1", "g-0"]
+        assert calls == ["f-0", "f-1", "g-0"]
+        assert (second.directory / "o-b").is_dir()
+    with slots.acquire(store, "f", "o-c", "X", filler("X")) as again:
+        assert again.directory.name == "f-1", "where its objects are"
+    with slots.acquire(store, "f", "o-e", "Z", filler("Z")) as anywhere:
+        assert anywhere.directory.name == "f-0"
+
+
+def test_objects_are_worth_waiting_for_but_not_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "GRACE", 0.5)
+    with slots.acquire(store, "f", "o-a", "X", filler("X")):
         began = time.monotonic()
-        with slots.acquire(store, "f", "o-b") as other:
-            assert other.directory == first.directory
-        assert time.monotonic() - began >= 0.3
-    with slots.acquire(store, "f", "o-c") as any_slot:
-        assert any_slot.directory == first.directory
-    with slots.acquire(store, "g", "o-a") as stranger:
-        assert stranger.directory.name == "g-0"
+        with slots.acquire(store, "f", "o-a", "Y", filler("Y")) as other:
+            assert other.directory.name == "f-1"
+        assert time.monotonic() - began >= 0.5
 
 
-def test_a_process_that_inherits_the_lock_holds_the_slot(store: Store) -> None:
-    with slots.acquire(store, "f", "o-a") as first:
-        read_end, write_end = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(write_end)
-            os.read(read_end, 1)
-            os._exit(0)
-        os.close(read_end)
-    with slots.acquire(store, "f", "o-a") as second:
+def test_one_that_is_being_filled_is_waited_for(store: Store) -> None:
+    (store.root / "work/f-0").mkdir()
+    names: list[str] = []
+
+    def second() -> None:
+        with slots.acquire(store, "f", "o-b", "X", filler("X")) as slot:
+            names.append(slot.directory.name)
+
+    with store.lock("work-f-0"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+    thread.join(10)
+    assert names == ["f-0"]
+
+
+def test_a_process_that_inherits_the_locks_holds_the_slot(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "GRACE", 0.2)
+    with slots.acquire(store, "f", "o-a", "X", filler("X")) as first:
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=first.locks)
+    with slots.acquire(store, "f", "o-a", "Y", filler("Y")) as second:
         assert second.directory != first.directory
-    os.close(write_end)
-    os.waitpid(child, 0)
-    with slots.acquire(store, "f", "o-a") as third:
+    with store.try_lock("f-0-o-a") as free:
+        assert free is None
+    child.communicate()
+    with slots.acquire(store, "f", "o-a", "Z", filler("Z")) as third:
         assert third.directory == first.directory

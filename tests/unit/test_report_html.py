@@ -12,14 +12,26 @@ from lxml import html as lxml_html
 from markupsafe import Markup
 
 from harness.findings import Finding
+from harness.guest.record import Outcome
 from harness.report.charts import Chart, Series, bar, draw
 from harness.report.html import html, write_html
 from harness.report.pagemap import page_map
 from harness.report.pagestate import Row, Span, blocks, rows_of, ties, unexpected
 from harness.report.trace import Pair, State, Trace, read_traces
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
+from harness.verdict import judge_cell
 from tests.unit.results_sample import hostile, sample, still_mapped
-from tests.unit.story import CACHED_FLAGS, KSM_FLAGS, LOCKED_FLAGS, PLAIN_FLAGS, Journal, new_fork, shared_pages, swapped
+from tests.unit.story import (
+    CACHED_FLAGS,
+    KSM_FLAGS,
+    LOCKED_FLAGS,
+    PLAIN_FLAGS,
+    Journal,
+    new_fork,
+    shared_pages,
+    swapped,
+    write_cell,
+)
 
 
 def page(text: str) -> Any:  # the stubs' unions of what an XPath may give help nobody
@@ -350,3 +362,20 @@ def test_large_control_does_not_shrink_the_rest() -> None:
     svg = page_map(Pair(before, before, ()), {})
     assert {float(r.get("width", "")) for r in classes(svg, "ksm")} == {80.0}
     assert {float(r.get("width", "")) for r in classes(svg, "plain")} == {500.0}
+
+
+def test_from_the_journal_of_a_broken_kernel_to_the_outline(tmp_path: Path) -> None:
+    """Nothing scripted: the oracle judges, and what it names is outlined in the map after reclaim."""
+    journal = Journal()
+    journal.hello()
+    new_fork(journal, stuck=("C",))
+    directory = tmp_path / "cells" / "x86_64"
+    write_cell(directory, [journal], [("new_fork", Outcome.ENDED, 1, "")])
+    cell = judge_cell(directory, "x86_64", "x86_64", {"new_fork": ("P1",)})
+    root = page(html(RunResult((cell,), "k", finished="x"), tmp_path))
+    (odd,) = root.xpath("//*[@class='odd']")
+    labels = [text.text for text in root.xpath("//*[name()='text'][contains(@class, 'r')][not(contains(@class, 'grid'))]")]
+    row = labels.index("C.a")
+    others = [float(r.get("y")) for r in root.xpath("//*[name()='rect'][@class='ksm']") if float(r.get("x")) > 500]
+    assert [float(odd.get("y")) + 1.5] == others
+    assert labels[: row + 1] == ["P1.a", "P2.a", "C.a"]

@@ -84,6 +84,7 @@ def get(text: str, store: Store, archive: Archive) -> str:
 
 def test_download_unpack_and_again_without_archive(archive: Archive, store: Store) -> None:
     assert get("debian:6.1", store, archive) == "6.1.9-1"
+    assert list((store.root / "facts/apt/state/lists").glob("*Packages*")), "apt's lists are in the store"
     archive.vanish()
     assert get("debian:6.1", store, archive) == "6.1.9-1"
     assert get("debian:6.1=6.1.9-1", store, archive) == "6.1.9-1"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A cell's directory as the guest room leaves it, whole or damaged, to verdicts; with a scripted oracle."""
+"""A cell's directory as the guest room leaves it, whole or damaged, to verdicts.
+
+A scripted oracle says what the way to the verdict needs; the last tests ask the real one.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from harness.findings import Finding, Tier
 from harness.guest.record import Outcome, Stop
 from harness.journal.reader import Record
 from harness.oracle import JournalContradiction
-from harness.results import RunResult, Verdict
+from harness.results import RunResult, Verdict, WorkloadResult
 from harness.verdict import judge_cell, rejudge
 from harness.verdict.replay import replay
 from tests.unit.story import Journal, new_fork, observation, records, swapped, write_cell
@@ -39,6 +42,7 @@ class Scripted:
     def __init__(self, finding_at: str = "", contradiction_at: int = -1, control: str = "") -> None:
         self.finding_at, self.contradiction_at, self.control = finding_at, contradiction_at, control
         self.control_failed = ""
+        self.notes: list[str] = []
         self.begin: Record = {}
 
     def __call__(self, hello: Record, begin: Record) -> Scripted:
@@ -311,3 +315,46 @@ def test_strange_but_well_sealed_records_raise_nothing() -> None:
         seen = replay([j.data], Scripted())
         assert len(seen.accounts) == 1
         assert records(j.data)[0]["kind"] == "hello"
+
+
+# With the oracle itself.
+
+
+def real(directory: Path, stuck: tuple[str, ...]) -> WorkloadResult:
+    j = Journal()
+    j.hello()
+    j.reset("new_fork")
+    new_fork(j, stuck=stuck)
+    j.reset("")
+    write_cell(directory, [j], both()[:1])
+    return judge_cell(directory, "x86_64", "x86_64", {"new_fork": ("P1",)}).workloads[0]
+
+
+def test_kernel_that_unmaps_new_forks_passes(tmp_path: Path) -> None:
+    result = real(tmp_path, ())
+    assert (result.verdict, result.reason, result.findings) == (Verdict.PASS, "", ())
+
+
+def test_kernel_that_does_not_unmap_new_forks_fails_for_p1(tmp_path: Path) -> None:
+    result = real(tmp_path, ("C",))
+    assert result.verdict is Verdict.FAIL
+    first = result.findings[0]
+    assert (first.signature, first.tier, first.actors, first.pages) == (
+        "P1:still-mapped:reclaim",
+        Tier.SAFETY,
+        ("C",),
+        "C.a[0..255]",
+    )
+    assert "still maps 256 KSM pages after reclaim" in result.reason
+
+
+def test_journal_that_the_real_oracle_cannot_believe_is_lost(tmp_path: Path) -> None:
+    j = Journal()
+    j.hello()
+    j.begin("new_fork", ("P1",))
+    j.load("ret", of=7, op="fork", rc=0, errno="")
+    j.end()
+    write_cell(tmp_path, [j], both()[:1])
+    result = judge_cell(tmp_path, "x86_64", "x86_64", {"new_fork": ("P1",)}).workloads[0]
+    assert result.verdict is Verdict.LOST
+    assert result.reason.startswith("the journal contradicts itself at record 1: ")

@@ -22,7 +22,7 @@
 #include "observe.h"
 
 #define DEADLINE_MS 15000
-#define QUIET_MS 3000		/* nothing changed any more, in spite of */
+#define QUIET_MS 2200		/* nothing changed any more, in spite of */
 #define QUIET_ATTEMPTS 20	/* as many attempts, though Z is out */
 #define LINGER_MS 3000
 #define STIR_PAGES 192		/* twice the batch of memcg_rstat_updated, and more */

@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The model against numbers that were measured on an unmodified 6.1 or follow from its source: none is computed here."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.oracle import Semantics
+from tests.unit.oracle_story import N, Story, recorded, replayed
+
+LATER = Semantics(cksum_first=True, merging_inherited_at_fork=None, has_smart_scan=True)
+
+
+def cow(story: Story) -> int:
+    return story.model.memory.cow_ksm
+
+
+def copies(story: Story) -> int:
+    return story.model.memory.ksm_swpin_copy
+
+
+@pytest.mark.parametrize("target", ["x86_64", "ppc64"])
+def test_an_unmodified_kernel_is_found_good(target: str) -> None:
+    hello, segments = recorded(target)
+    assert len(segments) == 13
+    assert [f"{s[0]['workload']}: {f.signature}" for s in segments for f in replayed(hello, s)] == []
+
+
+def test_p1_new_fork_is_unmapped() -> None:
+    story = Story()
+    story.merged("P1", "P2")
+    assert story.counts == (N, N, 0, 0)
+    story.fork("P1", "C")
+    assert {len(p.ptes) for p in story.model.pages() if p.ksm} == {3}
+    story.reclaim()
+    assert [story.states(a) for a in ("P1", "P2", "C")] == ["S" * N] * 3
+    entries = {tuple(sorted(p.mm.name for p in pte.entry.ptes)) for pte in story.model.actors["C"].ptes.values() if pte.entry}
+    assert entries == {("C", "P1", "P2")}
+    assert story.counts == (N, N, 0, 0)  # stale nodes stay until ksmd comes by
+
+
+def test_p2_forks_of_each_sharer_and_grandchildren() -> None:
+    story = Story(p="P2")
+    story.merged("P1", "P2")
+    for parent, child in (("P1", "C1"), ("P1", "C2"), ("C1", "G"), ("P2", "D1"), ("P2", "D2")):
+        story.fork(parent, child)
+    story.reclaim()
+    assert {story.states(a) for a in story.model.actors if a != "Z"} == {"S" * N}
+
+
+def test_p3_owners_exited_with_their_items() -> None:
+    story = Story(p="P3")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.exit("P1", "P2")
+    story.reclaim()
+    assert story.states("C") == "S" * N
+    assert story.counts == (N, N, 0, 0)
+    story.scan()
+    assert story.counts == (0, 0, 0, 0)
+
+
+def test_p4_owners_pruned() -> None:
+    story = Story(p="P4")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.exit("P1", "P2")
+    story.scan()
+    assert story.counts == (N, 0, 0, 0)
+    story.reclaim()
+    assert story.states("C") == "S" * N
+
+
+@pytest.mark.parametrize("way", ["exit", "munmap", "exec"])
+def test_p5_the_item_keeps_its_anon_vma(way: str) -> None:
+    story = Story(p="P5")
+    story.merged("P1", "P2")
+    held = story.model.actors["P1"].vmas[0].anon_vma
+    assert held is not None and held.refcount == 1 + N
+    if way == "munmap":
+        story.on("munmap", "P1")
+    else:
+        story.op(way, actor="P1")
+    assert held.refcount == N and not held.freed
+    story.reclaim()
+    assert story.states("P2") == "S" * N
+    story.scan()
+    assert held.freed
+
+
+@pytest.mark.parametrize("path", ["exit", "unmergeable", "reclaim", "fork", "pin"])
+def test_p6_every_path_gives_its_references_back(path: str) -> None:
+    story = Story(p="P6")
+    before = len(story.model.memory.anon_vmas.live)
+    story.filled("P1", "P2", mergeable=False)
+    if path == "pin":
+        story.on("pin", "P1")
+    story.on("mergeable", "P1")
+    story.on("mergeable", "P2")
+    story.scan(3)
+    if path == "unmergeable":
+        story.on("unmergeable", "P1")
+        story.on("unmergeable", "P2")
+        story.scan()
+    elif path == "reclaim":
+        story.reclaim()
+        story.scan()
+    elif path == "fork":
+        story.fork("P1", "C")
+        story.scan()
+        story.exit("C")
+    story.exit("P1", "P2")
+    story.scan(2)
+    assert len(story.model.memory.anon_vmas.live) == before
+
+
+def test_p7_failed_merge_is_undone() -> None:
+    story = Story(p="P7")
+    story.filled("P1", "P2", mergeable=False)
+    story.on("pin", "P1")
+    story.on("mergeable", "P1")
+    story.on("mergeable", "P2")
+    story.scan()
+    assert story.counts == (0, 0, 0, 2 * N)
+    measured = []
+    for _ in range(3):
+        story.scan()
+        assert story.counts == (0, 0, N, N)
+        measured.append(cow(story))
+    assert measured == [16, 32, 48]
+    story.op("unpin", actor="P1")
+    story.scan(2)
+    assert story.counts == (N, N, 0, 0)
+
+
+def test_p8_exactly_the_unlocked_half_goes() -> None:
+    story = Story(p="P8")
+    story.merged("P1", "P2")
+    story.on("mlock", "P1", count=8, onfault=True)
+    story.reclaim(keep=[["P1", "a", 0, 8], ["P2", "a", 0, 8]])
+    assert story.states("P1") == story.states("P2") == "KKKKKKKKSSSSSSSS"
+
+
+def test_p8_vmas_split_at_page_granularity_and_remerged() -> None:
+    story = Story(p="P8")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    for i in range(0, N, 2):
+        story.on("mprotect", "C", first=i, count=1, prot="r")
+        story.on("mprotect", "P2", first=i, count=1, prot="none")
+    assert len(story.model.actors["C"].vmas) == N
+    story.on("mprotect", "C", prot="rw")
+    assert len(story.model.actors["C"].vmas) == 1
+    story.reclaim()
+    assert [story.states(a) for a in ("P1", "P2", "C")] == ["S" * N] * 3
+
+
+def test_p9_a_lock_in_one_mapper_keeps_the_page_in_all() -> None:
+    story = Story(p="P9")
+    story.merged("P1", "P2")
+    story.on("mlock", "P1", onfault=True)
+    story.fork("P1", "C")
+    story.reclaim()
+    assert [story.states(a) for a in ("P1", "P2", "C")] == ["K" * N] * 3
+    story.on("munlock", "P1")
+    story.reclaim()
+    assert [story.states(a) for a in ("P1", "P2", "C")] == ["S" * N] * 3
+
+
+def test_p9_a_plain_mlock_breaks_ksm_pages() -> None:
+    story = Story(p="P9")
+    story.merged("P1", "P2")
+    story.on("mlock", "P1", onfault=False)
+    assert (story.states("P1"), story.states("P2"), cow(story)) == ("P" * N, "K" * N, N)
+
+
+def test_p9_before_5_18_a_locked_ksm_page_is_half_unmapped() -> None:
+    story = Story(Semantics(mlock_marks_ksm=False, has_cow_ksm=False, swap_ptes_keep_exclusive=False), p="P9")
+    story.merged("P1", "P2")
+    story.on("mlock", "P1", onfault=True)
+    story.reclaim(attempts=[])
+    assert (story.states("P2"), story.states("P1")) == ("S" * N, "K" * N)
+
+
+@pytest.mark.parametrize(("sharers", "npages"), [(2, 4), (3, 4), (17, 2)])
+def test_p14_many_processes(sharers: int, npages: int) -> None:
+    story = Story(p="P14")
+    story.merged(*(f"S{i}" for i in range(sharers)), npages=npages)
+    assert story.counts == (npages, npages * (sharers - 1), 0, 0)
+
+
+def test_p14_many_addresses_of_one_process() -> None:
+    story = Story(p="P14")
+    story.filled("P1", npages=100, step=0)
+    story.scan(2)
+    assert story.counts == (1, 99, 0, 0)
+    assert {len(p.ptes) for p in story.model.pages() if p.ksm} == {100}
+    story.reclaim()
+    assert story.states("P1") == "S" * 100
+
+
+def test_p14_256_items_fill_a_node_and_forks_go_beyond() -> None:
+    story = Story(p="P14")
+    story.filled("P1", npages=256, step=0)
+    story.scan(2)
+    assert story.counts == (1, 255, 0, 0)
+    story.fork("P1", "C")
+    story.scan()
+    assert story.counts == (1, 511, 0, 0)
+
+
+def test_p14_more_sharers_than_a_node_takes() -> None:
+    story = Story(p="P14")
+    story.filled("P1", npages=300, step=0)
+    story.scan(2)
+    assert story.counts == (2, 298, 0, 0)
+    assert (story.model.ksmd.tree.chains, story.model.ksmd.tree.dups) == (1, 2)
+
+
+def test_p15_a_fork_gets_its_items_in_one_scan() -> None:
+    story = Story(p="P15")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    child = story.model.actors["C"]
+    assert (child.merging, child.rmap_items) == (N, N)  # inherited
+    frames = {p for p in story.model.pages() if p.ksm}
+    story.scan()
+    assert story.counts == (16, 32, 0, 0)
+    assert (child.merging, child.rmap_items) == (2 * N, 2 * N)
+    assert frames == {p for p in story.model.pages() if p.ksm}
+    assert cow(story) == 0
+
+
+def test_p16_order_p1_child_p2() -> None:
+    story = Story(p="P16")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.reclaim()
+    measured = []
+    for actor in ("P1", "C", "P2"):
+        story.verify(actor)
+        measured.append(copies(story))
+    assert measured == [0, 0, N]
+    assert [story.states(a) for a in ("P1", "P2", "C")] == ["P" * N] * 3
+    assert story.counts == (N, N, 0, 0)
+    story.scan()
+    assert story.counts == (N, 2 * N, 0, 0)
+
+
+def test_p16_order_p2_p1_child() -> None:
+    story = Story(p="P16")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.reclaim()
+    measured = []
+    for actor in ("P2", "P1", "C"):
+        story.verify(actor)
+        measured.append(copies(story))
+    assert measured == [0, N, 2 * N]
+
+
+def test_p16_where_the_checksum_comes_first_the_child_joins_a_scan_later() -> None:
+    story = Story(LATER, p="P16")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.reclaim()
+    for actor in ("P1", "C", "P2"):
+        story.verify(actor)
+    story.scan()
+    assert story.counts == (N, N, 0, N)
+    story.scan()
+    assert story.counts == (N, 2 * N, 0, 0)
+
+
+def test_p17_even_the_last_mapper_gets_a_copy() -> None:
+    story = Story(p="P17")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.fill("C", count=4, tag=500, op="write")
+    assert (story.states("C"), story.states("P1"), cow(story)) == ("PPPP" + "K" * 12, "K" * N, 4)
+    assert [story.verify(a) for a in ("P1", "P2", "C")] == [[], [], []]
+    story.exit("P1", "C")
+    story.fill("P2", tag=600, op="write")
+    assert (story.states("P2"), cow(story)) == ("P" * N, 4 + N)
+
+
+def test_p18_run_2_after_a_fork() -> None:
+    story = Story(p="P18")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.run(2)
+    assert cow(story) == 48
+    assert story.counts == (0, 0, 0, 0)
+    assert story.model.ksmd.full_scans == 0
+    assert [story.states(a) for a in ("P1", "P2", "C")] == ["P" * N] * 3
+    assert not any(len(p.ptes) > 1 for p in story.model.pages())
+
+
+def test_p18_swapped_ptes_are_left_alone() -> None:
+    story = Story(p="P18")
+    story.merged("P1", "P2")
+    story.reclaim()
+    story.run(2)
+    assert (cow(story), story.counts, story.states("P1")) == (0, (0, 0, 0, 0), "S" * N)
+
+
+def test_p18_unmergeable_touches_only_its_range() -> None:
+    story = Story(p="P18")
+    story.merged("P1", "P2")
+    story.on("unmergeable", "P1", count=8)
+    assert (story.states("P1"), story.states("P2"), cow(story)) == ("P" * 8 + "K" * 8, "K" * N, 8)
+    assert story.counts == (N, N, 0, 0)  # items stay until ksmd comes by
+    story.scan()
+    assert story.counts == (N, 8, 0, 0)
+
+
+def test_p20_chains() -> None:
+    story = Story()
+    story.op("set", file="max_page_sharing", value="2")
+    story.merged(*(f"S{i}" for i in range(5)))
+    assert story.counts == (2 * N, 2 * N, N, 0)
+    assert (story.model.ksmd.tree.chains, story.model.ksmd.tree.dups) == (N, 2 * N)
+    story.fork("S0", "C")
+    story.scan()
+    assert story.counts[1] == 3 * N
+    story.reclaim()
+    assert {story.states(a) for a in story.model.actors if a != "Z"} == {"S" * N}
+
+
+def _only_the_child_is_mergeable(semantics: Semantics) -> Story:
+    """Its page, which it still shares with its parent, becomes the KSM page."""
+    story = Story(semantics)
+    story.filled("Other")
+    story.filled("Parent", mergeable=False)
+    story.fork("Parent", "Child")
+    story.on("mergeable", "Child")
+    story.scan(2)
+    story.reclaim()
+    return story
+
+
+def test_p22_a_parent_is_out_of_reach_of_its_childs_anon_vma() -> None:
+    story = _only_the_child_is_mergeable(Semantics())
+    assert [story.states(a) for a in ("Child", "Other", "Parent")] == ["S" * N, "S" * N, "K" * N]
+
+
+def test_p22_in_2_6_33_relatives_share_one_anon_vma() -> None:
+    story = _only_the_child_is_mergeable(Semantics(era="2.6.33"))
+    assert [story.states(a) for a in ("Child", "Other", "Parent")] == ["S" * N] * 3
+
+
+def test_a_child_scanned_first_leaves_its_parent_a_plain_page() -> None:
+    story = Story()
+    story.filled("Parent", mergeable=False)
+    story.fork("Parent", "Child")
+    story.on("mergeable", "Child")
+    story.filled("Other")
+    story.scan(2)
+    assert [story.states(a) for a in ("Child", "Other", "Parent")] == ["K" * N, "K" * N, "P" * N]
+    story.reclaim()
+    assert [story.states(a) for a in ("Child", "Other", "Parent")] == ["S" * N] * 3
+
+
+def test_a_unique_page_that_fork_shares_is_unshared_once() -> None:
+    story = Story()
+    story.filled("P1")
+    story.fork("P1", "C")
+    story.scan(2)
+    assert story.counts == (0, 0, N, N)
+
+
+def test_pageout_leaves_ksm_pages_of_several_mappers_alone() -> None:
+    story = Story()
+    story.merged("P1", "P2")
+    story.on("pageout", "P1")
+    assert story.states("P1") == "K" * N
+    story.exit("P2")
+    story.on("pageout", "P1")
+    assert story.states("P1") == "S" * N
+
+
+def test_zero_pages() -> None:
+    story = Story()
+    story.op("set", file="use_zero_pages", value="1")
+    story.filled("P1", tag=0, step=0)
+    story.scan(2)
+    assert story.states("P1") == "0" * N
+    assert story.counts == (0, 0, 0, N)
+
+
+def test_pinned_pages_are_unmapped_but_come_back_as_ksm_pages() -> None:
+    story = Story()
+    story.merged("P1", "P2")
+    story.on("pin", "P1")
+    story.reclaim(lingering=N)
+    assert story.states("P2") == "S" * N
+    story.verify("P2")
+    assert (story.states("P2"), copies(story)) == ("K" * N, 0)
+    assert story.oracle.notes == []
