@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import json
 import logging
 import sys
@@ -177,7 +178,12 @@ def keep_store(options: argparse.Namespace) -> ExitCode:
     kept = store.Store()
     collect = options.action == "gc"
     entries = store.gc(kept, store.parse_size(options.max_size)) if collect else store.entries(kept)
-    show_rows([dataclasses.asdict(entry) for entry in entries], options.json)
+    rows = [dataclasses.asdict(entry) for entry in entries]
+    if not options.json:
+        for row in rows:
+            row["size"] = f"{row['size'] / 1e6:.0f} MB"
+            row["used"] = datetime.datetime.fromtimestamp(row["used"]).isoformat(" ", timespec="minutes")
+    show_rows(rows, options.json)
     return ExitCode.GOOD
 
 

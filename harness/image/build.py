@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import os
 import platform
@@ -116,6 +117,7 @@ def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Imag
     programs = [*sorted(directory("guest-images").glob("*.c")), *library, *sources(extra)]
     key = _key(target, [*programs, *headers], version)
     place = store.root / "images" / key
+    store.pin(place)
     with store.lock(f"image-{key}"):
         if not place.exists():
             with store.making(place) as fresh:
@@ -128,8 +130,8 @@ def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Imag
                     cpio.program("init", (fresh / "init").read_bytes()),
                 )
                 (fresh / "initramfs.cpio").write_bytes(cpio.archive(entries))
-        else:
-            os.utime(place)
+                (fresh / "image.json").write_text(json.dumps({"label": f"{target.name} {version}"}), encoding="utf-8")
+        store.touch(place)
     return Image(key, place / "initramfs.cpio", version)
 
 

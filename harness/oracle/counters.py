@@ -180,7 +180,6 @@ class Counters:
         delta = areas - then
         yield Seen("anon_vma", delta - 2, delta + 2, number - first, since.last("exit"), "the rest of the guest has some too")
 
-
     def _swap(self, obs: Fields, since: Since) -> Iterator[Seen]:
         """Of the swap device no less is used than ptes refer to; per-CPU caches of slots and other processes use more."""
         meminfo = obs.record("meminfo")
@@ -208,7 +207,8 @@ def _difference(name: str, cases: list[Seen]) -> Difference:
         delta = "rose by" if name in ("cow_ksm", "ksm_swpin_copy") else "is"
         summary = f"{what} {delta} {one.seen} where the model has {expected.split(' (')[0]}, after {one.op}"
         why = _WHY.get(name, "ptes that go to swap are taken from RssAnon and added to VmSwap of the mm they belong to")
+    leak = name == "anon_vma"
     return Difference(
-        kind=f"counter-{name}", op=one.op, tier=Tier.ACCOUNTING, summary=summary,
+        kind="reference-leak" if leak else f"counter-{name}", op=one.op, tier=Tier.SAFETY if leak else Tier.ACCOUNTING, summary=summary,
         expected=f"{name} {expected}", seen=f"{name} {one.seen}", why=why, actors=tuple(mm.name for mm in mms),
     )  # fmt: skip

@@ -124,7 +124,8 @@ class Mismatches:
             return
         if page is not None:
             self._wrong.add(page)
-        self._put(kind, self._op(pte, page), pte.mm, area, index, seen, expected)
+        op = self.since.last("mlock") if kind is Kind.NOT_LOCKED else self._op(pte, page)
+        self._put(kind, op, pte.mm, area, index, seen, expected)
 
     def state(self, mm: Mm, area: str, addr: int, index: int, pte: Pte | None, seen: str) -> None:
         """A pte that is not in the predicted state: ``seen`` is P, S or N."""

@@ -115,6 +115,8 @@ class Judge:
             return self._counter(kind.removeprefix("counter-"), op)
         if kind in ("locked-swapped", "not-locked"):
             return "P9"
+        if kind == "reference-leak":
+            return "P6"
         if kind in ("not-ksm", "still-ksm", "identity", "leak", "content"):
             return self._page(kind, op)
         return self.in_progress("P14" if kind == "mapcount" else "P1")
@@ -133,8 +135,6 @@ class Judge:
         return self.in_progress("P9" if op in ("mlock", "munlock") else "P14")
 
     def _counter(self, name: str, op: str) -> str:
-        if name == "anon_vma":
-            return "P6"
         if name == "ksm_swpin_copy":
             return "P16"
         if name in ("RssAnon", "VmSwap", "SwapFree"):

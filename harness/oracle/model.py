@@ -10,19 +10,12 @@ from harness.oracle import anon_vma, faults, rmap
 from harness.oracle.address_space import Area, Mm, Vma, VmFlags
 from harness.oracle.ksmd import Ksmd
 from harness.oracle.memory import Memory, Page, Pte
+from harness.oracle.pins import Pins
 from harness.oracle.records import JournalContradiction
 from harness.oracle.semantics import Semantics
 
 MASK = (1 << 64) - 1  # contents are 64-bit tags
 MAX_PAGES = 1 << 20  # of an area; more is no workload of ours
-
-
-class _Pipe:
-    """What a process pins its pages with; forks share it."""
-
-    def __init__(self) -> None:
-        self.pages: list[Page] = []
-        self.holders: set[Mm] = set()
 
 
 class Model:
@@ -34,7 +27,7 @@ class Model:
         self.ksmd = Ksmd(self.memory)
         self.actors: dict[str, Mm] = {}
         self.run = 1
-        self._pipes: dict[Mm, _Pipe] = {}
+        self._pins = Pins(self.memory)
 
     # Who and where.
 
@@ -85,7 +78,7 @@ class Model:
         if parent.registered:
             self.ksmd.enter(child)
         child.areas = dict(parent.areas)
-        self._share_pipe(child, parent)
+        self._pins.share(child, parent)
         self._inherit_counters(child, parent)
         era = self.semantics.era
         if parent.other is not None:
@@ -140,7 +133,7 @@ class Model:
         """exit_mmap, after ksm_exit."""
         mm.dead = True
         self.ksmd.exit(mm)
-        self._close_pipe(mm)
+        self._pins.close(mm)
         for pte in sorted(mm.ptes.values(), key=_addr):
             faults.note_unlock(pte)
             self.memory.zap(pte)
@@ -154,10 +147,10 @@ class Model:
 
     def map(self, mm: Mm, area: str, addr: int, npages: int) -> None:
         """A private anonymous mapping at page ``addr``."""
-        if area in mm.areas or mm.vmas_in(addr, addr + npages):
-            raise JournalContradiction(f"{mm.name}.{area} is mapped where something is mapped already")
         if not 1 <= npages <= MAX_PAGES or addr < 0:
             raise JournalContradiction(f"{mm.name}.{area} has {npages} pages at {addr:x}")
+        if area in mm.areas or mm.vmas_in(addr, addr + npages):
+            raise JournalContradiction(f"{mm.name}.{area} is mapped where something is mapped already")
         mm.areas[area] = Area(addr, npages)
         mm.insert(addr, npages)
 
@@ -208,36 +201,11 @@ class Model:
     def pin(self, mm: Mm, start: int, end: int) -> None:
         """vmsplice: a reference on each page (get_user_pages_fast without FOLL_PIN or FOLL_WRITE)."""
         self.read(mm, start, end)
-        pipe = self._pipes.setdefault(mm, _Pipe())
-        pipe.holders.add(mm)
-        for pte in mm.ptes_in(start, end):
-            if pte.page is not None:
-                pte.page.extra_refs += 1
-                pipe.pages.append(pte.page)
+        self._pins.add(mm, (pte.page for pte in mm.ptes_in(start, end) if pte.page is not None))
 
     def unpin(self, mm: Mm) -> None:
         """The pipe is drained."""
-        pipe = self._pipes.get(mm)
-        while pipe is not None and pipe.pages:
-            self.memory.unpin(pipe.pages.pop())
-
-    def _share_pipe(self, child: Mm, parent: Mm) -> None:
-        if pipe := self._pipes.get(parent):
-            self._pipes[child] = pipe
-            pipe.holders.add(child)
-
-    def _close_pipe(self, mm: Mm) -> None:
-        """The last holder's close empties it."""
-        if pipe := self._pipes.get(mm):
-            pipe.holders.discard(mm)
-            if not pipe.holders:
-                self.unpin(mm)
-            del self._pipes[mm]
-
-    @property
-    def pinned(self) -> bool:
-        """Somebody has pins."""
-        return any(pipe.pages for pipe in self._pipes.values())
+        self._pins.drain(mm)
 
     # KSM.
 
@@ -286,7 +254,7 @@ class Model:
 
     def plan_reclaim(self, memcg: str) -> dict[Page, list[Pte]]:
         """For each page that is charged to ``memcg``, the ptes that reclaim takes it out of."""
-        return {page: rmap.to_unmap(self.memory, page, memcg) for page in self.pages() if page.memcg == memcg}
+        return {page: rmap.to_unmap(self.memory, page) for page in self.pages() if page.memcg == memcg}
 
     def drop_unmapped(self, memcg: str) -> None:
         """Reclaim also frees what only the swap cache holds."""
@@ -306,7 +274,7 @@ class Model:
         plan = {}
         for pte in mm.ptes_in(start, end):
             if pte.page is not None and pte.page.mapcount == 1:
-                plan[pte.page] = rmap.to_unmap(self.memory, pte.page, mm.memcg)
+                plan[pte.page] = rmap.to_unmap(self.memory, pte.page)
         return plan
 
 

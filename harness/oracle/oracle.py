@@ -45,9 +45,9 @@ class Oracle:
 
     def step(self, record: Record) -> list[Finding]:
         """The findings that this record adds; raises JournalContradiction if it cannot be the next one."""
-        seq, kind = record.get("seq"), record.get("kind")
-        fields = Fields(record, f"{kind} record {seq}")
-        number = fields.number("seq", 0)
+        fields = Fields(record, f"record {record.get('seq')}")
+        number, kind = fields.number("seq", 0), fields.text("kind")
+        fields.where = f"{kind} record {number}"
         if kind not in _KINDS:
             raise fields.fail("no kind of record that follows a begin record")
         if self._ended:
@@ -151,8 +151,11 @@ class Oracle:
             raise ret.fail(f"the control is gone or stuck, not {control!r}")
         if control == "stuck" and not self.control_failed:
             self.control_failed = f"ordinary memory (Z.z) was still present after {len(attempts.maps)} attempts ({ret.where})"
+        idle = not any(p.page for name, mm in self.model.actors.items() if name == "Z" for p in mm.ptes.values())
         ksm = [p for p in self.model.pages() if p.ksm and p.memcg == memcg]
         differences = judge_reclaim(self.model, memcg, kept, attempts, judged=control == "gone")
+        if differences and idle:
+            self.notes.append(f"{ret.where}: the control had nothing to show, as Z.z was swapped out before")
         lingering = ret.number("lingering", 0)
         if lingering > sum(1 for p in ksm if not p.ptes and not p.freed):
             self._lingering(lingering, ret.where)

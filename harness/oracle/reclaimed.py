@@ -85,7 +85,7 @@ def judge_reclaim(model: Model, memcg: str, kept: set[Pte], attempts: Attempts, 
     wrong = _Wrong()
     for page in model.pages():
         expected = set(plan.get(page, ()))
-        if not page.unsure and judged:
+        if judged and not page.unsure and not rmap.undecided(model.memory, page, memcg):
             _compare(page, expected, final, kept, wrong)
             if expected == page.ptes and not page.extra_refs:
                 _half_unmapped(page, attempts, wrong)

@@ -59,17 +59,25 @@ def locked(page: Page) -> bool:
     return False
 
 
-def to_unmap(memory: Memory, page: Page, memcg: str) -> list[Pte]:
-    """The ptes which reclaim of ``memcg`` takes the page out of (mm/vmscan.c: shrink_folio_list), in the walk's order.
+def referenced_meets_lock(page: Page, memcg: str) -> bool:
+    """The walk for references (folio_referenced_one) meets a VM_LOCKED vma; it leaves out the vmas of other memcgs."""
+    return any(vma.flags.locked for vma, _ in walk(page) if vma.mm.memcg == memcg)
 
-    A page that is mlocked is not on a list that reclaim looks at.  Should PG_mlocked be missing, the walk for
-    references (which leaves out other memcgs) restores it when it meets a VM_LOCKED vma; the walk that unmaps
-    (which leaves out none) stops there, with what came before it unmapped.
+
+def undecided(memory: Memory, page: Page, memcg: str) -> bool:
+    """PG_mlocked may have been lost ("might undercount"), and no walk for references would restore it."""
+    return memory.semantics.mlock_marks_ksm and page.mlock_unsure and locked(page) and not referenced_meets_lock(page, memcg)
+
+
+def to_unmap(memory: Memory, page: Page) -> list[Pte]:
+    """The ptes which reclaim takes the page out of (mm/vmscan.c: shrink_folio_list), in the walk's order.
+
+    A page that is mlocked is not on a list that reclaim looks at, and should PG_mlocked be missing, the walk for
+    references restores it when it meets a VM_LOCKED vma.  Before 5.18 that walk let reclaim go on, and the one that
+    unmaps stopped at the VM_LOCKED vma, with what came before it unmapped.
     """
     if memory.semantics.mlock_marks_ksm or not page.ksm:
-        if locked(page):
-            return []
-        return [pte for _, pte in walk(page)]
+        return [] if locked(page) else [pte for _, pte in walk(page)]
     ptes = []
     for vma, pte in walk(page):
         if vma.flags.locked:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from collections.abc import Callable, Iterator
@@ -84,7 +85,9 @@ class Story:
     def on(self, op: str, actor: str, area: str = "a", first: int = 0, count: int = N, **more: Any) -> list[Finding]:
         return self.op(op, actor=actor, area=area, first=first, count=count, **more)
 
-    def fill(self, actor: str, area: str = "a", first: int = 0, count: int = N, tag: int = 1, step: int = 1, op: str = "fill") -> None:
+    def fill(
+        self, actor: str, area: str = "a", first: int = 0, count: int = N, tag: int = 1, step: int = 1, op: str = "fill"
+    ) -> None:
         self.on(op, actor, area, first, count, tag=tag, step=step)
 
     def filled(self, *actors: str, npages: int = N, tag: int = 1, step: int = 1, mergeable: bool = True) -> None:
@@ -164,8 +167,12 @@ class Story:
         return "".join(letters)
 
 
+@functools.cache
 def recorded(target: str) -> tuple[Record, list[list[Record]]]:
-    """The hello record and the segments that an unmodified 6.1.192 wrote on this target, less what no oracle reads."""
+    """The hello record and the segments that an unmodified 6.1.192 wrote on this target, less what no oracle reads.
+
+    Not to be changed in place.
+    """
     path = Path(__file__).parent / "data" / f"oracle-6.1-{target}.jsonl.gz"
     records = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     segments: list[list[Record]] = []

@@ -71,6 +71,20 @@ def test_p4_owners_pruned() -> None:
     assert story.states("C") == "S" * N
 
 
+def test_p4_dead_owners_are_scanned_first() -> None:
+    """__ksm_exit moves them behind the cursor, so a live process meets a node that has no item left, and cannot join it."""
+    story = Story(p="P4")
+    story.merged("P1", "P2")
+    story.filled("D", tag=900)
+    story.scan()
+    story.fill("D", op="write")  # what P1 and P2 have
+    story.fork("P1", "C")
+    story.exit("P1", "P2")
+    story.scan()
+    assert story.counts == (N, 0, 0, N)
+    assert (story.states("C"), story.states("D")) == ("K" * N, "P" * N)
+
+
 @pytest.mark.parametrize("way", ["exit", "munmap", "exec"])
 def test_p5_the_item_keeps_its_anon_vma(way: str) -> None:
     story = Story(p="P5")
