@@ -32,11 +32,11 @@ static double seconds(void)
 
 static void poke(void)
 {
-	static unsigned int flip;
-	char text[16];
+	long long value = read_number(KSM_DIR "/sleep_millisecs", 0);
+	char text[24];
 
-	/* Any value that differs from the last wakes ksmd. */
-	snprintf(text, sizeof(text), "%u", 1000000 + ++flip % 2);
+	/* Only a value that differs from the last one wakes ksmd. */
+	snprintf(text, sizeof(text), "%d", value == 1000000 ? 1000001 : 1000000);
 	if (write_file(KSM_DIR "/sleep_millisecs", text) < 0)
 		fail("sleep_millisecs", errno, "poking ksmd");
 }
