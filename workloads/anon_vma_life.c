@@ -9,11 +9,7 @@ static void lose_owner(enum way way, unsigned int churns)
 	const size_t size = 128 << 10;
 	struct actor *p1, *p2;
 
-	p1 = spawn_filled("P1", size, 1);
-	p2 = spawn_filled("P2", size, 1);
-	mergeable(p1, "a", 0, ALL_PAGES);
-	mergeable(p2, "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(&p1, &p2, size);
 	switch (way) {
 	case EXIT:
 		exit_actor(p1);

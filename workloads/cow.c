@@ -12,11 +12,7 @@ WORKLOAD(cow, "P17", "a write to a merged page is seen by the writer only")
 	struct actor *p1, *p2, *child;
 
 	property("P17");
-	p1 = spawn_filled("P1", n * page_size(), 1);
-	p2 = spawn_filled("P2", n * page_size(), 1);
-	mergeable(p1, "a", 0, ALL_PAGES);
-	mergeable(p2, "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(&p1, &p2, n * page_size());
 	child = fork_actor(p1, "C");
 	observe("forked");
 

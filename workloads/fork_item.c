@@ -14,11 +14,7 @@ WORKLOAD(fork_item, "P15", "a fork gets its rmap_items at the next scan, and the
 	struct actor *p1, *p2, *child, *grandchild;
 
 	property("P15");
-	p1 = spawn_filled("P1", size, 1);
-	p2 = spawn_filled("P2", size, 1);
-	mergeable(p1, "a", 0, ALL_PAGES);
-	mergeable(p2, "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(&p1, &p2, size);
 	child = fork_actor(p1, "C");
 	observe("forked");
 	scan(1);

@@ -25,11 +25,7 @@ WORKLOAD(locked, "P9", "a page that is locked in one of its mappers stays, in al
 	struct actor *p1, *p2, *child;
 
 	property("P9");
-	p1 = spawn_filled("P1", size, 1);
-	p2 = spawn_filled("P2", size, 1);
-	mergeable(p1, "a", 0, ALL_PAGES);
-	mergeable(p2, "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(&p1, &p2, size);
 	lock_pages(p1, "a", 0, ALL_PAGES, true);
 	child = fork_actor(p1, "C");
 	observe("locked after the merge");

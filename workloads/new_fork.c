@@ -14,11 +14,7 @@ WORKLOAD(new_fork, "P1", "a fork that ksmd has not met yet is unmapped with its 
 	struct actor *p1, *p2, *child;
 
 	property("P1");
-	p1 = spawn_filled("P1", size, 1);
-	p2 = spawn_filled("P2", size, 1);
-	mergeable(p1, "a", 0, ALL_PAGES);
-	mergeable(p2, "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(&p1, &p2, size);
 	observe("merged");
 
 	child = fork_actor(p1, "C");

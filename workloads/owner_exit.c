@@ -6,11 +6,7 @@ static const size_t size = 512 << 10;
 /* Two owners whose pages are merged, and a fork of the first. */
 static struct actor *merge_and_fork(struct actor **p1, struct actor **p2)
 {
-	*p1 = spawn_filled("P1", size, 1);
-	*p2 = spawn_filled("P2", size, 1);
-	mergeable(*p1, "a", 0, ALL_PAGES);
-	mergeable(*p2, "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(p1, p2, size);
 	return fork_actor(*p1, "C");
 }
 

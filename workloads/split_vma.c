@@ -14,11 +14,7 @@ WORKLOAD(split_vma, "P8", "vmas split and merged after ksmd passed: exactly the 
 	struct actor *p1, *p2, *child;
 
 	property("P8");
-	p1 = spawn_filled("P1", 2 * half * page_size(), 1);
-	p2 = spawn_filled("P2", 2 * half * page_size(), 1);
-	mergeable(p1, "a", 0, ALL_PAGES);
-	mergeable(p2, "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(&p1, &p2, 2 * half * page_size());
 	child = fork_actor(p1, "C");
 
 	lock_pages(p1, "a", 0, half, true);

@@ -5,11 +5,7 @@ static const size_t size = 256 << 10;
 
 static void merge_fork_reclaim(struct actor *p[3])
 {
-	p[0] = spawn_filled("P1", size, 1);
-	p[1] = spawn_filled("P2", size, 1);
-	mergeable(p[0], "a", 0, ALL_PAGES);
-	mergeable(p[1], "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(&p[0], &p[1], size);
 	p[2] = fork_actor(p[0], "C");
 	reclaim();
 	observe("reclaimed");

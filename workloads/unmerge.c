@@ -12,11 +12,7 @@ WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_
 	struct actor *p1, *p2, *child;
 
 	property("P18");
-	p1 = spawn_filled("P1", n * page_size(), 1);
-	p2 = spawn_filled("P2", n * page_size(), 1);
-	mergeable(p1, "a", 0, ALL_PAGES);
-	mergeable(p2, "a", 0, ALL_PAGES);
-	scan(2);
+	merge_pair(&p1, &p2, n * page_size());
 	child = fork_actor(p1, "C");
 	observe("forked");
 	ksm_run(2);

@@ -175,10 +175,10 @@ def _begin(record: Record) -> Account:
 def _note(account: Account, record: Record) -> None:
     """What the record says beside the model: where the workload is, and why it stops."""
     account.last = _whole(record.get("t")) or account.last
+    account.prop = str(record.get("p", ""))
     kind = record["kind"]
     if kind == "op":
         account.op, account.seq = str(record.get("op", "")), _whole(record.get("seq"))
-        account.prop = str(record.get("p", ""))
     elif kind == "ret":
         account.op, account.seq = "", None
     elif kind == "skip":

@@ -293,18 +293,10 @@ struct area *find_area(struct actor *a, const char *name)
 	fail("area", ENOENT, "%s has no area %s", a->name, name);
 }
 
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
-
 static void wait_answer(struct actor *a)
 {
 	struct slot *s = a->slot;
-	double deadline = seconds() + ANSWER_SECONDS;
+	double deadline = monotonic_seconds() + ANSWER_SECONDS;
 	struct timespec slice = { .tv_nsec = 200000000 };
 	uint32_t answered;
 
@@ -318,7 +310,7 @@ static void wait_answer(struct actor *a)
 		if (waitpid(a->pid, &status, WNOHANG) == a->pid)
 			fail("actor", ESRCH, "%s (pid %d) died, wait status %#x",
 			     a->name, a->pid, status);
-		if (seconds() > deadline)
+		if (monotonic_seconds() > deadline)
 			stuck(a->name, a->pid);
 	}
 }
@@ -416,7 +408,7 @@ static void forget_areas(struct actor *a)
 
 void exit_actor(struct actor *a)
 {
-	double deadline = seconds() + ANSWER_SECONDS;
+	double deadline = monotonic_seconds() + ANSWER_SECONDS;
 	int status = 0;
 	pid_t reaped;
 
@@ -425,7 +417,7 @@ void exit_actor(struct actor *a)
 	op_go();
 	wake(a, REQ_EXIT);
 	while (!(reaped = waitpid(a->pid, &status, WNOHANG))) {
-		if (seconds() > deadline)
+		if (monotonic_seconds() > deadline)
 			stuck(a->name, a->pid);
 		sched_yield();
 	}

@@ -76,6 +76,10 @@ void must(struct actor *a, enum request request, const char *what);
 void fail(const char *what, int error, const char *format, ...)
 	__attribute__((noreturn, format(printf, 3, 4)));
 void stuck(const char *who, pid_t pid) __attribute__((noreturn));
+/* The last word of a workload that has done all it had to. */
+void end(void) __attribute__((noreturn));
+
+extern unsigned int observations;	/* told so far */
 
 /* The bracket around each operation: its op record, its ret record. */
 void op_begin(const char *op);		/* leaves the record open */

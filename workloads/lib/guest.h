@@ -38,6 +38,7 @@ void j_open(const char *key, char bracket);	/* key NULL in a list */
 void j_close(char bracket);
 unsigned long j_end(void);
 long long boottime_ms(void);
+double monotonic_seconds(void);
 
 /* The host's words, line by line; false at the end of file. */
 bool host_line(char *line, size_t size);

@@ -26,6 +26,14 @@ long long boottime_ms(void)
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
+double monotonic_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
 static void put(const char *text, size_t len)
 {
 	/* Room for the checksum is kept; a record cut short is no JSON. */

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "actor.h"
@@ -21,14 +20,6 @@
 #define STUCK_SECONDS 30
 /* A poke can be absorbed by a batch that is just ending: then poke again. */
 #define REPOKE_SECONDS 1
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
 
 static void poke(void)
 {
@@ -68,7 +59,7 @@ static pid_t find_ksmd(void)
 static void wait_asleep(void)
 {
 	static pid_t ksmd;
-	double start = seconds();
+	double start = monotonic_seconds();
 	char path[32], text[256], *paren;
 
 	if (!ksmd)
@@ -80,7 +71,7 @@ static void wait_asleep(void)
 		paren = strrchr(text, ')');
 		if (paren && paren[1] && paren[2] == 'S')
 			return;
-		if (seconds() > start + STUCK_SECONDS)
+		if (monotonic_seconds() > start + STUCK_SECONDS)
 			stuck("ksmd", ksmd);
 		sched_yield();
 	}
@@ -89,12 +80,12 @@ static void wait_asleep(void)
 static unsigned int one_scan(void)
 {
 	long long before = read_number(FULL_SCANS, -1);
-	double start = seconds(), poked = start;
+	double start = monotonic_seconds(), poked = start;
 	unsigned int pokes = 1;
 
 	poke();
 	while (read_number(FULL_SCANS, -1) == before) {
-		double now = seconds();
+		double now = monotonic_seconds();
 
 		if (now > start + STUCK_SECONDS)
 			stuck("ksmd", find_ksmd());

@@ -21,7 +21,6 @@
 	       (1ull << KPF_KSM) | (1ull << KPF_THP) |			\
 	       (1ull << KPF_ZERO_PAGE) | (1ull << KPF_MLOCKED))
 
-extern unsigned int observations;
 
 /* What is known of one page at one moment. */
 struct page {

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,148 +25,6 @@
 /* Areas stand far apart, so that no two vmas merge or share an anon_vma. */
 #define FIRST_ADDR 0x1000000000ul
 #define AREA_SPACING 0x4000000ul	/* 64 MiB: an area and its gap */
-
-static const char *current_op;
-static unsigned long current_seq;
-static unsigned int ops;
-unsigned int observations;
-
-size_t page_size(void)
-{
-	static size_t size;
-
-	if (!size)
-		size = sysconf(_SC_PAGESIZE);
-	return size;
-}
-
-size_t pages(size_t bytes)
-{
-	return (bytes + page_size() - 1) / page_size();
-}
-
-void op_begin(const char *op)
-{
-	j_begin("op");
-	j_str("op", op);
-	current_op = op;
-	ops++;
-}
-
-void op_go(void)
-{
-	current_seq = j_end();
-}
-
-void ret_begin(long rc, int error)
-{
-	j_begin("ret");
-	j_int("of", current_seq);
-	j_str("op", current_op);
-	j_int("rc", rc);
-	j_str("errno", errno_name(error));
-}
-
-void ret_end(void)
-{
-	j_end();
-}
-
-void op_done(void)
-{
-	ret_begin(0, 0);
-	ret_end();
-}
-
-void fail(const char *what, int error, const char *format, ...)
-{
-	char text[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	j_begin("error");
-	j_str("what", what);
-	j_str("errno", errno_name(error));
-	j_str("text", text);
-	j_end();
-	_exit(1);
-}
-
-static void j_proc_file(const char *key, pid_t pid, const char *file)
-{
-	char path[64], text[4096];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
-	n = read_file(path, text, sizeof(text));
-	j_strn(key, text, n > 0 ? n : 0);
-}
-
-void stuck(const char *who, pid_t pid)
-{
-	char path[64], text[4096], state[2] = "?";
-	char *line, *save = NULL, *paren;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (read_file(path, text, sizeof(text)) > 0) {
-		paren = strrchr(text, ')');
-		if (paren && paren[1])
-			state[0] = paren[2];
-	}
-	j_begin("stuck");
-	j_str("actor", who);
-	j_int("pid", pid);
-	j_str("state", state);
-	j_proc_file("wchan", pid, "wchan");
-	j_open("stack", '[');
-	snprintf(path, sizeof(path), "/proc/%d/stack", pid);
-	if (read_file(path, text, sizeof(text)) > 0)
-		for (line = strtok_r(text, "\n", &save); line;
-		     line = strtok_r(NULL, "\n", &save))
-			j_str(NULL, line);
-	j_close(']');
-	j_end();
-	_exit(2);
-}
-
-void property(const char *name)
-{
-	snprintf(journal.property, sizeof(journal.property), "%s", name);
-}
-
-void note(const char *format, ...)
-{
-	char text[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	j_begin("note");
-	j_str("text", text);
-	j_end();
-}
-
-static void end(void)
-{
-	j_begin("end");
-	j_int("ops", ops);
-	j_int("obs", observations);
-	j_int("records", journal.seq + 1);
-	j_end();
-	_exit(0);
-}
-
-void skip(const char *reason)
-{
-	j_begin("skip");
-	j_str("reason", reason);
-	j_end();
-	end();
-	__builtin_unreachable();
-}
 
 /* Aim the actor's slot at pages of an area, and tell of them in the record. */
 static void aim(struct actor *a, const char *name, size_t first, size_t count)
@@ -245,6 +102,15 @@ struct actor *spawn_filled(const char *name, size_t bytes, uint64_t tag)
 	map_area(a, "a", bytes);
 	fill(a, "a", 0, ALL_PAGES, tag, 1);
 	return a;
+}
+
+void merge_pair(struct actor **p1, struct actor **p2, size_t bytes)
+{
+	*p1 = spawn_filled("P1", bytes, 1);
+	*p2 = spawn_filled("P2", bytes, 1);
+	mergeable(*p1, "a", 0, ALL_PAGES);
+	mergeable(*p2, "a", 0, ALL_PAGES);
+	scan(2);
 }
 
 /* An operation on pages that has neither more arguments nor results. */
@@ -386,74 +252,4 @@ void churn(unsigned int rounds)
 			fail("waitpid", errno, "churn: status %#x", status);
 	}
 	op_done();
-}
-
-/* Run a workload: the control first, then what it is about. */
-
-static char *arguments;
-
-long arg_number(const char *key, long fallback)
-{
-	size_t len = strlen(key);
-
-	for (char *p = arguments; p && *p; p = strchr(p, ' ')) {
-		p += *p == ' ';
-		if (!strncmp(p, key, len) && p[len] == '=')
-			return strtol(p + len + 1, NULL, 0);
-	}
-	return fallback;
-}
-
-static void j_words(const char *key, const char *words)
-{
-	char text[128], *word, *save = NULL;
-
-	snprintf(text, sizeof(text), "%s", words);
-	j_open(key, '[');
-	for (word = strtok_r(text, " ", &save); word;
-	     word = strtok_r(NULL, " ", &save))
-		j_str(NULL, word);
-	j_close(']');
-}
-
-static void j_args(char *args)
-{
-	char text[512], *word, *save = NULL;
-
-	snprintf(text, sizeof(text), "%s", args);
-	j_open("args", '{');
-	for (word = strtok_r(text, " ", &save); word;
-	     word = strtok_r(NULL, " ", &save)) {
-		char *value = strchr(word, '=');
-
-		if (value)
-			*value++ = '\0';
-		j_str(word, value ? value : "");
-	}
-	j_close('}');
-}
-
-void run_workload(const struct workload *w, char *args)
-{
-	journal.boot = false;
-	journal.seq = 0;
-	journal.crc = 0;
-	arguments = args;
-	j_begin("begin");
-	j_str("workload", w->name);
-	j_words("properties", w->properties);
-	j_args(args);
-	j_int("page_size", page_size());
-	j_end();
-	actors_init();
-	/* Z: ordinary memory in the same memcg, the positive control. */
-	{
-		struct actor *z = spawn("Z");
-
-		map_area(z, "z", 512 << 10);
-		fill(z, "z", 0, ALL_PAGES, 1ul << 40, 1);
-	}
-	w->run();
-	end();
-	__builtin_unreachable();
 }

@@ -82,6 +82,9 @@ void unpin(struct actor *a);
 /* The usual start: a process with an area whose page i has content tag + i. */
 struct actor *spawn_filled(const char *name, size_t bytes, uint64_t tag);
 
+/* P1 and P2, unrelated, with equal areas "a" that ksmd has merged. */
+void merge_pair(struct actor **p1, struct actor **p2, size_t bytes);
+
 /* ksmd.  It is stepped: nothing is scanned but what is asked for here. */
 void scan(unsigned int scans);
 void ksm_run(int value);

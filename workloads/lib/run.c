@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Running a workload: its first record, its arguments, the control. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "actor.h"
+#include "guest.h"
+
+size_t page_size(void)
+{
+	static size_t size;
+
+	if (!size)
+		size = sysconf(_SC_PAGESIZE);
+	return size;
+}
+
+size_t pages(size_t bytes)
+{
+	return (bytes + page_size() - 1) / page_size();
+}
+
+static char *arguments;
+
+long arg_number(const char *key, long fallback)
+{
+	size_t len = strlen(key);
+
+	for (char *p = arguments; p && *p; p = strchr(p, ' ')) {
+		p += *p == ' ';
+		if (!strncmp(p, key, len) && p[len] == '=')
+			return strtol(p + len + 1, NULL, 0);
+	}
+	return fallback;
+}
+
+static void j_words(const char *key, const char *words)
+{
+	char text[128], *word, *save = NULL;
+
+	snprintf(text, sizeof(text), "%s", words);
+	j_open(key, '[');
+	for (word = strtok_r(text, " ", &save); word;
+	     word = strtok_r(NULL, " ", &save))
+		j_str(NULL, word);
+	j_close(']');
+}
+
+static void j_args(char *args)
+{
+	char text[512], *word, *save = NULL;
+
+	snprintf(text, sizeof(text), "%s", args);
+	j_open("args", '{');
+	for (word = strtok_r(text, " ", &save); word;
+	     word = strtok_r(NULL, " ", &save)) {
+		char *value = strchr(word, '=');
+
+		if (value)
+			*value++ = '\0';
+		j_str(word, value ? value : "");
+	}
+	j_close('}');
+}
+
+void run_workload(const struct workload *w, char *args)
+{
+	journal.boot = false;
+	journal.seq = 0;
+	journal.crc = 0;
+	arguments = args;
+	j_begin("begin");
+	j_str("workload", w->name);
+	j_words("properties", w->properties);
+	j_args(args);
+	j_int("page_size", page_size());
+	j_end();
+	actors_init();
+	/* Z: ordinary memory in the same memcg, the positive control. */
+	{
+		struct actor *z = spawn("Z");
+
+		map_area(z, "z", 512 << 10);
+		fill(z, "z", 0, ALL_PAGES, 1ul << 40, 1);
+	}
+	w->run();
+	end();
+	__builtin_unreachable();
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Telling: the records around an operation, and those that end a workload. */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "actor.h"
+#include "guest.h"
+
+static const char *current_op;
+static unsigned long current_seq;
+static unsigned int ops;
+unsigned int observations;
+
+void op_begin(const char *op)
+{
+	j_begin("op");
+	j_str("op", op);
+	current_op = op;
+	ops++;
+}
+
+void op_go(void)
+{
+	current_seq = j_end();
+}
+
+void ret_begin(long rc, int error)
+{
+	j_begin("ret");
+	j_int("of", current_seq);
+	j_str("op", current_op);
+	j_int("rc", rc);
+	j_str("errno", errno_name(error));
+}
+
+void ret_end(void)
+{
+	j_end();
+}
+
+void op_done(void)
+{
+	ret_begin(0, 0);
+	ret_end();
+}
+
+void fail(const char *what, int error, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	j_begin("error");
+	j_str("what", what);
+	j_str("errno", errno_name(error));
+	j_str("text", text);
+	j_end();
+	_exit(1);
+}
+
+static void j_proc_file(const char *key, pid_t pid, const char *file)
+{
+	char path[64], text[4096];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	n = read_file(path, text, sizeof(text));
+	j_strn(key, text, n > 0 ? n : 0);
+}
+
+void stuck(const char *who, pid_t pid)
+{
+	char path[64], text[4096], state[2] = "?";
+	char *line, *save = NULL, *paren;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (read_file(path, text, sizeof(text)) > 0) {
+		paren = strrchr(text, ')');
+		if (paren && paren[1])
+			state[0] = paren[2];
+	}
+	j_begin("stuck");
+	j_str("actor", who);
+	j_int("pid", pid);
+	j_str("state", state);
+	j_proc_file("wchan", pid, "wchan");
+	j_open("stack", '[');
+	snprintf(path, sizeof(path), "/proc/%d/stack", pid);
+	if (read_file(path, text, sizeof(text)) > 0)
+		for (line = strtok_r(text, "\n", &save); line;
+		     line = strtok_r(NULL, "\n", &save))
+			j_str(NULL, line);
+	j_close(']');
+	j_end();
+	_exit(2);
+}
+
+void property(const char *name)
+{
+	snprintf(journal.property, sizeof(journal.property), "%s", name);
+}
+
+void note(const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	j_begin("note");
+	j_str("text", text);
+	j_end();
+}
+
+void end(void)
+{
+	j_begin("end");
+	j_int("ops", ops);
+	j_int("obs", observations);
+	j_int("records", journal.seq + 1);
+	j_end();
+	_exit(0);
+}
+
+void skip(const char *reason)
+{
+	j_begin("skip");
+	j_str("reason", reason);
+	j_end();
+	end();
+	__builtin_unreachable();
+}
