@@ -112,7 +112,7 @@ def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Imag
     Raises BuildError with the compiler's first error, HostError if the compiler or its static libc is missing.
     """
     gcc, version = _compiler(target.cross, target.machine_arch)
-    headers = sorted(directory("workloads").joinpath("lib").glob("*.h"))
+    headers = [*sorted(directory("workloads").joinpath("lib").glob("*.h")), *sorted(directory("guest-images").glob("*.h"))]
     library = sorted(directory("workloads").joinpath("lib").glob("*.c"))
     programs = [*sorted(directory("guest-images").glob("*.c")), *library, *sources(extra)]
     key = _key(target, [*programs, *headers], version)

@@ -72,6 +72,12 @@ long ask(struct actor *a, enum request request);
 /* The same, but failure ends the workload. */
 void must(struct actor *a, enum request request, const char *what);
 
+/*
+ * A deadline in seconds, stretched for guests that are known to be slow (the
+ * argument "patience", in percent).
+ */
+double patient(double seconds);
+
 /* End the workload: an error record, a stuck record. */
 void fail(const char *what, int error, const char *format, ...)
 	__attribute__((noreturn, format(printf, 3, 4)));
@@ -87,6 +93,10 @@ void op_go(void);			/* ends it: from here on it happens */
 void ret_begin(long rc, int error);	/* leaves the ret record open */
 void ret_end(void);
 void op_done(void);			/* a ret without results */
+
+/* contents.c: write a page with content "tag"; find out what the slot's pages hold. */
+void fill_page(uint64_t *word, uint64_t tag);
+void verify_pages(struct slot *s);
 
 /* The process loop of an actor, on a slot. */
 void serve(struct slot *slot) __attribute__((noreturn));

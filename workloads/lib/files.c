@@ -99,6 +99,45 @@ void j_ksm_files(void)
 	j_close('}');
 }
 
+/* "Key:   123 kB" lines, the number as it stands (text) or as a number. */
+void j_lines(char *text, const char *const *keys, bool numbers)
+{
+	char *line, *save = NULL;
+
+	for (line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		size_t len = strcspn(line, ": \t");
+		char *value = line + len + strspn(line + len, ": \t");
+		bool wanted = !keys;
+
+		for (const char *const *key = keys; key && *key; key++)
+			wanted |= strlen(*key) == len && !strncmp(*key, line, len);
+		if (!wanted)
+			continue;
+		line[len] = '\0';
+		if (numbers && ((*value >= '0' && *value <= '9') || *value == '-'))
+			j_int(line, strtoll(value, NULL, 10));
+		else
+			j_strn(line, value, strcspn(value, " \n"));
+	}
+}
+
+static void j_system(const char *key, const char *path)
+{
+	static char text[32768];
+
+	j_open(key, '{');
+	if (read_file(path, text, sizeof(text)) > 0)
+		j_lines(text, NULL, false);
+	j_close('}');
+}
+
+void j_system_files(void)
+{
+	j_system("vmstat", "/proc/vmstat");
+	j_system("meminfo", "/proc/meminfo");
+}
+
 long long slab_objects(const char *cache)
 {
 	char path[128];

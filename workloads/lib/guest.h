@@ -51,6 +51,8 @@ const char *errno_name(int error);
 
 /* Members common to init's reset record and to observations. */
 void j_ksm_files(void);
+void j_system_files(void);	/* vmstat, meminfo */
+void j_lines(char *text, const char *const *keys, bool numbers);
 /* Objects of a slab cache after a shrink, -1 if it cannot be known. */
 long long slab_objects(const char *cache);
 

@@ -71,7 +71,7 @@ static void wait_asleep(void)
 		paren = strrchr(text, ')');
 		if (paren && paren[1] && paren[2] == 'S')
 			return;
-		if (monotonic_seconds() > start + STUCK_SECONDS)
+		if (monotonic_seconds() > start + patient(STUCK_SECONDS))
 			stuck("ksmd", ksmd);
 		sched_yield();
 	}
@@ -87,9 +87,9 @@ static unsigned int one_scan(void)
 	while (read_number(FULL_SCANS, -1) == before) {
 		double now = monotonic_seconds();
 
-		if (now > start + STUCK_SECONDS)
+		if (now > start + patient(STUCK_SECONDS))
 			stuck("ksmd", find_ksmd());
-		if (now > poked + REPOKE_SECONDS) {
+		if (now > poked + patient(REPOKE_SECONDS)) {
 			poke();
 			poked = now;
 			pokes++;

@@ -185,29 +185,6 @@ static size_t j_run(const struct page *p, size_t left)
 	return n;
 }
 
-/* "Key:   123 kB" lines, the number as it stands (text) or as a number. */
-static void j_lines(char *text, const char *const *keys, bool numbers)
-{
-	char *line, *save = NULL;
-
-	for (line = strtok_r(text, "\n", &save); line;
-	     line = strtok_r(NULL, "\n", &save)) {
-		size_t len = strcspn(line, ": \t");
-		char *value = line + len + strspn(line + len, ": \t");
-		bool wanted = !keys;
-
-		for (const char *const *key = keys; key && *key; key++)
-			wanted |= strlen(*key) == len && !strncmp(*key, line, len);
-		if (!wanted)
-			continue;
-		line[len] = '\0';
-		if (numbers && ((*value >= '0' && *value <= '9') || *value == '-'))
-			j_int(line, strtoll(value, NULL, 10));
-		else
-			j_strn(line, value, strcspn(value, " \n"));
-	}
-}
-
 static void j_proc(const char *key, pid_t pid, const char *file,
 		   const char *const *keys)
 {
@@ -256,16 +233,6 @@ static void j_actor(const struct actor *a, const struct page **at)
 	j_close('}');
 }
 
-static void j_system(const char *key, const char *path)
-{
-	static char text[32768];
-
-	j_open(key, '{');
-	if (read_file(path, text, sizeof(text)) > 0)
-		j_lines(text, NULL, false);
-	j_close('}');
-}
-
 static bool same(const struct reading *a, const struct reading *b)
 {
 	return !memcmp(a->pages, b->pages, a->npages * sizeof(*a->pages)) &&
@@ -308,8 +275,7 @@ static void observe_all(const char *label, bool slab)
 	j_bool("stable", same(&r[0], &r[1]));
 	j_int("reads", reads);
 	j_ksm_files();
-	j_system("vmstat", "/proc/vmstat");
-	j_system("meminfo", "/proc/meminfo");
+	j_system_files();
 	if (slab) {
 		j_open("slab", '{');
 		j_int("anon_vma", slab_objects("anon_vma"));

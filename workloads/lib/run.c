@@ -36,6 +36,11 @@ long arg_number(const char *key, long fallback)
 	return fallback;
 }
 
+double patient(double seconds)
+{
+	return seconds * arg_number("patience", 100) / 100;
+}
+
 static void j_words(const char *key, const char *words)
 {
 	char text[128], *word, *save = NULL;

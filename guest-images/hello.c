@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the guest and its kernel are, and what the kernel says. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define JOURNAL_VERSION 1
+
+/* The guest's speed: how often a small loop runs in 10 ms. */
+static long long measure_speed(void)
+{
+	struct timespec start, now;
+	volatile unsigned int sum = 0;
+	long long loops = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		for (int i = 0; i < 1000; i++)
+			sum += i;
+		loops++;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - start.tv_sec) * 1000000000LL +
+		 now.tv_nsec - start.tv_nsec < 10000000);
+	return loops;
+}
+
+static void j_names(const char *key, const char *dir_path)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(dir_path);
+
+	j_open(key, '[');
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			j_str(NULL, entry->d_name);
+	if (dir)
+		closedir(dir);
+	j_close(']');
+}
+
+static void j_vmstat_keys(void)
+{
+	static char text[32768];
+	char *line, *save = NULL;
+
+	j_open("vmstat_keys", '[');
+	if (read_file("/proc/vmstat", text, sizeof(text)) > 0)
+		for (line = strtok_r(text, "\n", &save); line;
+		     line = strtok_r(NULL, "\n", &save))
+			if (strstr(line, "ksm"))
+				j_strn(NULL, line, strcspn(line, " "));
+	j_close(']');
+}
+
+long long meminfo_kb(const char *key)
+{
+	char text[8192], *at;
+
+	if (read_file("/proc/meminfo", text, sizeof(text)) <= 0)
+		return -1;
+	at = strstr(text, key);
+	return at ? strtoll(at + strlen(key) + 1, NULL, 10) : -1;
+}
+
+void say_hello(void)
+{
+	static const char *const proc_files[] = {
+		"ksm_merging_pages", "ksm_stat",
+	};
+	struct utsname name;
+	char text[4096], path[64];
+	ssize_t n;
+
+	uname(&name);
+	j_begin("hello");
+	j_int("v", JOURNAL_VERSION);
+	j_str("release", name.release);
+	j_str("machine", name.machine);
+	j_int("page_size", page_size());
+	j_str("endian", __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? "big" : "little");
+	j_int("cpus", sysconf(_SC_NPROCESSORS_ONLN));
+	j_int("mem_kb", meminfo_kb("MemTotal"));
+	j_int("swap_kb", meminfo_kb("SwapTotal"));
+	j_open("workloads", '[');
+	for (const struct workload *w = __start_workloads; w < __stop_workloads; w++)
+		j_str(NULL, w->name);
+	j_close(']');
+	j_names("ksm_files", KSM_DIR);
+	j_vmstat_keys();
+	j_open("proc_files", '[');
+	for (size_t i = 0; i < sizeof(proc_files) / sizeof(proc_files[0]); i++) {
+		snprintf(path, sizeof(path), "/proc/self/%s", proc_files[i]);
+		if (!access(path, R_OK))
+			j_str(NULL, proc_files[i]);
+	}
+	j_close(']');
+	j_int("loops", measure_speed());
+	n = read_file("/proc/cmdline", text, sizeof(text));
+	j_strn("cmdline", text, n > 0 ? n - (text[n - 1] == '\n') : 0);
+	j_int("taint", read_number("/proc/sys/kernel/tainted", -1));
+	j_end();
+}
+
+/* What the kernel has said since the last time, as a record of its own. */
+void send_dmesg(void)
+{
+	static int kmsg = -1;
+	static char text[256 << 10];
+	size_t len = 0;
+
+	if (kmsg < 0)
+		kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	while (kmsg >= 0 && len + 8192 < sizeof(text)) {
+		char line[8192], *body;
+		ssize_t n = read(kmsg, line, sizeof(line) - 1);
+		unsigned long long us;
+
+		if (n < 0 && errno == EPIPE)	/* overwritten meanwhile */
+			continue;
+		if (n <= 0)
+			break;
+		line[n] = '\0';
+		if (sscanf(line, "%*[^,],%*[^,],%llu", &us) != 1)
+			continue;
+		body = strchr(line, ';');
+		len += snprintf(text + len, sizeof(text) - len, "[%5llu.%06llu] %s",
+				us / 1000000, us % 1000000, body ? body + 1 : line);
+	}
+	j_begin("dmesg");
+	j_strn("text", text, len);
+	j_end();
+}

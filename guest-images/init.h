@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The parts of init. */
+#ifndef INIT_H
+#define INIT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "guest.h"
+#include "workload.h"
+
+/* The linker's bounds of the section that WORKLOAD() puts descriptions in. */
+extern const struct workload __start_workloads[], __stop_workloads[];
+
+/* setup.c: from a bare kernel to a guest that workloads can run in. */
+void say(const char *text);
+void say_error(const char *what);
+void mount_all(void);
+int open_port(void);
+int make_swap(const char *disk);
+void pin_tunables(void);
+pid_t start_anchor(void);
+
+/* hello.c: what init tells the host of the guest and its kernel. */
+void say_hello(void);
+void send_dmesg(void);
+long long meminfo_kb(const char *key);
+
+/* reset.c: the same beginning for each workload. */
+bool kill_rest(pid_t anchor);
+bool reset(const char *next, pid_t anchor);
+
+#endif

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Mounts, the journal's port, swap, tunables, and the process that keeps ksmd on its leash. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define PORT_NAME "ksm.journal"
+
+/* To the console: milestones for whoever watches it. */
+void say(const char *text)
+{
+	int fd = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "ksm-init: %s\n", text);
+	close(fd);
+}
+
+void say_error(const char *what)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s: %s", what, strerror(errno));
+	say(text);
+}
+
+void mount_all(void)
+{
+	static const struct {
+		const char *type, *where;
+	} mounts[] = {
+		{ "devtmpfs", "/dev" }, { "proc", "/proc" }, { "sysfs", "/sys" },
+		{ "tracefs", "/sys/kernel/tracing" },
+		{ "cgroup2", MEMCG_ROOT },
+	};
+
+	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+		mkdir(mounts[i].where, 0755);
+		if (mount(mounts[i].type, mounts[i].where, mounts[i].type, 0, NULL) < 0 &&
+		    errno != EBUSY)
+			say_error(mounts[i].where);
+	}
+	if (write_file(MEMCG_ROOT "/cgroup.subtree_control", "+memory") < 0)
+		say_error("cgroup.subtree_control");
+}
+
+/* The port is found by its name, whatever number it got. */
+int open_port(void)
+{
+	char path[300], name[64];
+	struct dirent *entry;
+	DIR *dir = opendir("/sys/class/virtio-ports");
+	int fd = -1;
+
+	while (dir && fd < 0 && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name",
+			 entry->d_name);
+		if (read_file(path, name, sizeof(name)) <= 0 ||
+		    strcmp(name, PORT_NAME "\n"))
+			continue;
+		snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+	}
+	if (dir)
+		closedir(dir);
+	return fd;
+}
+
+/*
+ * mkswap with this kernel's page size: a version 1 header, whose signature
+ * stands in the last ten bytes of the first page (include/linux/swap.h).
+ */
+int make_swap(const char *disk)
+{
+	struct {
+		char bootbits[1024];
+		uint32_t version, last_page, nr_badpages;
+	} header = { .version = 1 };
+	size_t size = page_size();
+	off_t bytes;
+	char *page;
+	int fd = open(disk, O_RDWR | O_CLOEXEC), rc = -1;
+
+	if (fd < 0)
+		return -1;
+	bytes = lseek(fd, 0, SEEK_END);
+	header.last_page = bytes / size - 1;
+	page = calloc(1, size);
+	if (page && bytes > (off_t)size * 10) {
+		memcpy(page, &header, sizeof(header));
+		memcpy(page + size - 10, "SWAPSPACE2", 10);
+		if (pwrite(fd, page, size, 0) == (ssize_t)size)
+			rc = 0;
+	}
+	free(page);
+	close(fd);
+	return rc < 0 ? rc : swapon(disk, 0);
+}
+
+/*
+ * Everything that would make a prediction inexact is pinned; files that this
+ * kernel does not have are left out in silence, as hello tells which it has.
+ */
+void pin_tunables(void)
+{
+	static const char *const settings[][2] = {
+		{ "/proc/sys/vm/page-cluster", "0" },
+		{ "/proc/sys/vm/swappiness", "100" },
+		{ "/proc/sys/vm/overcommit_memory", "1" },
+		{ "/proc/sys/vm/compaction_proactiveness", "0" },
+		{ "/proc/sys/vm/memory_failure_early_kill", "0" },
+		{ "/proc/sys/kernel/numa_balancing", "0" },
+		{ "/proc/sys/kernel/randomize_va_space", "0" },
+		{ "/proc/sys/kernel/hung_task_timeout_secs", "120" },
+		{ "/sys/kernel/mm/transparent_hugepage/enabled", "never" },
+		{ "/sys/kernel/mm/lru_gen/enabled", "0" },
+		{ KSM_DIR "/advisor_mode", "none" },
+		{ KSM_DIR "/smart_scan", "0" },
+		{ KSM_DIR "/use_zero_pages", "0" },
+		{ KSM_DIR "/merge_across_nodes", "1" },
+		{ KSM_DIR "/max_page_sharing", "256" },
+		{ KSM_DIR "/stable_node_chains_prune_millisecs", "2000" },
+		{ KSM_DIR "/pages_to_scan", "100000000" },
+		{ KSM_DIR "/run", "1" },
+	};
+
+	/* Another value would wake ksmd, and a workload leaves one of two. */
+	if (read_number(KSM_DIR "/sleep_millisecs", 0) < 1000000)
+		write_file(KSM_DIR "/sleep_millisecs", "1000000");
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+		if (write_file(settings[i][0], settings[i][1]) < 0 &&
+		    errno != ENOENT && errno != EACCES)
+			say_error(settings[i][0]);
+}
+
+/*
+ * A process with a mergeable area and no page in it: as long as one mm is
+ * registered ksmd stays in its timed sleep (mm/ksm.c: __ksm_enter wakes it for
+ * the first one only).
+ */
+pid_t start_anchor(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		void *p = mmap(NULL, page_size(), PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED || madvise(p, page_size(), MADV_MERGEABLE))
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	/* Its madvise wakes ksmd once; that scan must be over before we start. */
+	for (int i = 0; i < 2000 && !read_number(KSM_DIR "/full_scans", 0); i++)
+		usleep(1000);
+	return pid;
+}
