@@ -2,6 +2,7 @@
 #
 #   make run                 from kernel source to a verdict, on x86_64
 #   make run TARGETS=all     on all four targets
+#   make matrix              Debian's 6.1 and 6.12 on all four targets
 #   make test                unit tests and system tests, all targets
 #
 # Both install what is missing first: Debian packages (as root, or by sudo), and Python's into .venv.
@@ -19,13 +20,19 @@ empty :=
 space := $(empty) $(empty)
 target_list = $(subst $(space),$(comma),$(strip $(TARGETS)))
 
-export PYTHONDONTWRITEBYTECODE ?= 1
-
 .DELETE_ON_ERROR:
-.PHONY: run test unit check deps deps-all bench soak repeat clean help
+.PHONY: run matrix test unit check deps deps-all bench soak repeat clean help
 
 run: deps .venv/run.stamp
 	@.venv/bin/ksm-harness run --kernel $(KERNEL) --target $(target_list) --workload $(WORKLOADS) --out $(OUT) $(ARGS)
+
+# Two runs, each with its reports; ends as the worse of the two: bad before not judged.
+SERIES ?= 6.1 6.12
+matrix: deps-all .venv/run.stamp
+	@status=0; for series in $(SERIES); do \
+	  .venv/bin/ksm-harness run --kernel debian:$$series --target all --workload $(WORKLOADS) --out $(OUT)/$$series $(ARGS); \
+	  ended=$$?; [ $$status = 1 ] || [ $$ended = 0 ] || status=$$ended; \
+	done; exit $$status
 
 test: deps-all .venv/dev.stamp
 	@.venv/bin/pytest $(PYTEST_ARGS)
@@ -57,7 +64,7 @@ clean:
 	rm -rf .venv $(OUT) dist
 
 help:
-	@sed -n '3,7s/^# *//p' Makefile; .venv/bin/ksm-harness --help 2>/dev/null || true
+	@sed -n '3,8s/^# *//p' Makefile; .venv/bin/ksm-harness --help 2>/dev/null || true
 
 # Python's packages: what the harness needs, and what its tests need.
 .venv/run.stamp: pyproject.toml

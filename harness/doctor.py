@@ -6,33 +6,16 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.packages import install_command, package_of, packages
 from harness.store import Store
 from harness.targets import Target
 
-PACKAGES = Path(__file__).with_name("packages.txt")
-
 # From nothing: source (1.5 GB), objects and a kernel for each target (about 1.5 GB), ccache.
 DISK_GB_BASE, DISK_GB_TARGET = 3, 3
-
-
-@dataclass(frozen=True)
-class Package:
-    """A line of packages.txt."""
-
-    target: str
-    name: str
-    sign: str  # a program on PATH, a file, or PROGRAM:MODULE
-
-    @property
-    def present(self) -> bool:
-        """What it brings is there, whoever brought it."""
-        if self.sign.startswith("/"):
-            return Path(self.sign).exists()
-        return shutil.which(self.sign.partition(":")[0]) is not None
 
 
 @dataclass(frozen=True)
@@ -45,20 +28,6 @@ class Check:
     mend: str = ""
 
 
-def packages(names: Iterable[str]) -> list[Package]:
-    """The packages that these targets need, each once."""
-    wanted = {"all", *names}
-    lines = (line.split() for line in PACKAGES.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
-    found = (Package(*words) for words in lines if len(words) == 3 and words[0] in wanted)
-    return list({package.name: package for package in found}.values())
-
-
-def install_command(missing: Sequence[str]) -> str:
-    """The command that installs them, for the user who would type it."""
-    sudo = "" if os.geteuid() == 0 else "sudo "
-    return f"{sudo}apt-get install {' '.join(missing)}"
-
-
 def _package_checks(targets: Sequence[Target]) -> list[Check]:
     checks = []
     native = platform.machine()
@@ -69,7 +38,7 @@ def _package_checks(targets: Sequence[Target]) -> list[Check]:
         mend = install_command(missing) if missing else ""
         checks.append(Check("build tools" if target == "all" else target, not missing, detail, mend))
     foreign = [t for t in targets if t.machine_arch == "x86_64" and native != "x86_64" and not shutil.which(f"{t.cross}gcc")]
-    checks += [Check(t.name, False, f"no {t.cross}gcc", install_command(["gcc-x86-64-linux-gnu"])) for t in foreign]
+    checks += [Check(t.name, False, f"no {t.cross}gcc", install_command([package_of(f"{t.cross}gcc")])) for t in foreign]
     return checks
 
 

@@ -17,14 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import __version__
+from harness import __version__, outdir
 from harness.errors import BuildError, CannotJudge, HostError
 from harness.guest import CellPlan, Limits, Load, run_cell
 from harness.image import Image, WorkloadInfo, make_image
-from harness.kernel import Kernel, MakeError, build
+from harness.kernel import Kernel, MakeError, build, fragments, interrupt, patches
 from harness.report import Progress, write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from harness.source import Source, parse_spec, resolve
+from harness.source.resolve import release_of
 from harness.store import Store, write_atomically
 from harness.targets import Target
 from harness.verdict import judge_cell
@@ -57,6 +58,18 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+def check(plan: RunPlan) -> None:
+    """UsageError for what can be seen to be wrong before ``out`` is touched."""
+    spec = parse_spec(plan.kernel)
+    if spec.kind == "tree":
+        release_of(Path(spec.value))
+        outdir.refuse_inside(plan.out, Path(spec.value))
+    patches.load(plan.patches)
+    for path in plan.fragments:
+        fragments.read(path)
+    outdir.refuse_foreign(plan.out)
+
+
 @dataclass
 class _Cell:
     """A target on its way through the stages."""
@@ -87,46 +100,58 @@ class Pipeline:
         self._running = asyncio.Semaphore(plan.jobs)
 
     async def run(self) -> RunResult:
-        """All targets; gives the finished result, with all reports written.  Raises only for bad input."""
+        """All targets; gives the finished result, with all reports written.  The plan has passed ``check``.
+
+        Raises only for bad input that shows late, and HostError when ``out`` cannot be written.
+        """
         self.store.collect()
         spec = parse_spec(self.plan.kernel)
-        self.plan.out.mkdir(parents=True, exist_ok=True)
+        outdir.begin(self.plan.out, self.result)
         started = time.monotonic()
         try:
             source: Source | CannotJudge = await asyncio.to_thread(resolve, spec, self.store)
         except CannotJudge as e:
             source = e
         seconds = time.monotonic() - started
-        async with asyncio.TaskGroup() as group:
-            for target in self.plan.targets:
-                group.create_task(self._cell(target, source, seconds))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for target in self.plan.targets:
+                    group.create_task(self._cell(target, source, seconds))
+        finally:
+            interrupt()  # a build goes on in a thread of its own, which would be waited for
         self.result = dataclasses.replace(self.result, finished=now())
         write_reports(self.plan.out, self.result)
         return self.result
 
     async def _cell(self, target: Target, source: Source | CannotJudge, seconds: float) -> None:
-        directory = self.plan.out / "cells" / target.name
-        if directory.exists():
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True)
+        directory = self.plan.out / outdir.CELLS / target.name
         cell = _Cell(self.plan, target, directory, timings={"source": round(seconds, 3)})
         try:
-            if isinstance(source, CannotJudge):
-                raise source
-            result = await self._stages(cell, source)
-        except HostError as e:
-            result = cell.without_guest(Verdict.INFRA, str(e))
-        except CannotJudge as e:
-            if isinstance(e, MakeError) and e.log.exists():
-                shutil.copyfile(e.log, directory / "build.log")
-            verdict = Verdict.BUILD if isinstance(e, BuildError) else Verdict.INFRA
-            result = cell.without_guest(verdict, str(e))
+            result = await self._judged(cell, source)
+        except OSError as e:  # a full disk, say: this cell is lost, the others are not
+            log.warning("%s: %s", target.name, e)
+            result = cell.without_guest(Verdict.INFRA, f"{e.strerror or e} ({e.filename or directory})")
         self._cells[target.name] = result
         order = [t.name for t in self.plan.targets]
         cells = tuple(self._cells[name] for name in order if name in self._cells)
         self.result = dataclasses.replace(self.result, cells=cells)
-        write_run(self.plan.out, self.result)
+        try:
+            write_run(self.plan.out, self.result)
+        except HostError as e:  # written again when the next cell ends; at the end of the run it is an error
+            log.warning("%s", e)
         self.progress.done(target.name, _last_word(result))
+
+    async def _judged(self, cell: _Cell, source: Source | CannotJudge) -> CellResult:
+        """The cell's result, whatever the kernel and the guest are like.  OSError is of the host's own files."""
+        cell.directory.mkdir(parents=True)
+        try:
+            if isinstance(source, CannotJudge):
+                raise source
+            return await self._stages(cell, source)
+        except CannotJudge as e:
+            if isinstance(e, MakeError) and e.log.exists():
+                shutil.copyfile(e.log, cell.directory / "build.log")
+            return cell.without_guest(Verdict.BUILD if isinstance(e, BuildError) else Verdict.INFRA, str(e))
 
     async def _stages(self, cell: _Cell, source: Source) -> CellResult:
         kernel, image = await self._build(cell, source)
@@ -215,4 +240,4 @@ def execute(plan: RunPlan, store: Store, progress: Progress) -> RunResult:
     return asyncio.run(Pipeline(plan, store, progress).run())
 
 
-__all__: Sequence[str] = ["Pipeline", "RunPlan", "execute", "kernel_facts", "now"]
+__all__: Sequence[str] = ["Pipeline", "RunPlan", "check", "execute", "kernel_facts", "now"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ from pathlib import Path
 from harness.errors import UsageError
 
 BUILTIN = Path(__file__).with_name("targets.toml")
+
+# A name becomes a directory's, and a word of a comma separated list.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Target:
 
 
 def _row(name: str, data: object, path: Path) -> Target:
+    if not _NAME.fullmatch(name) or name == "all":
+        raise UsageError(f"{path}: {name!r:.80} cannot be a target's name; take letters, digits, '_', '.' and '-' (not \"all\")")
     where = f"{path}: [{name}]"
     if not isinstance(data, dict):
         raise UsageError(f"{where} is not a table; write one [NAME] section per target")

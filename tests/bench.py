@@ -77,7 +77,7 @@ def bare_qemu(target: Target, kernel: Path, initramfs: Path, workloads: list[str
         swap = Path(scratch, "swap.img")
         with swap.open("wb") as f:
             f.truncate(CellPlan.swap_mib << 20)
-        wires = Wires(journal=f"socket,fd={theirs.fileno()}", console="null", qmp="", swap=str(swap))
+        wires = Wires(journal=f"socket,fd={theirs.fileno()}", console="null,mux=on", qmp="", swap=str(swap))
         accel = Accel("tcg", target.cpu_tcg, "")
         argv = qemu_command(target, accel, kernel, initramfs, wires, memory=target.memory)
         start = time.monotonic()

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from harness import doctor, pipeline, store, targets
+from harness import doctor, outdir, pipeline, store, targets
+from harness.cli.main import silence_stdout
 from harness.errors import ExitCode, HostError, UsageError
 from harness.image import workload_table
 from harness.kernel import build
@@ -53,16 +55,31 @@ def _fragments(names: Sequence[str]) -> tuple[Path, ...]:
 
 
 def _print_run(run: RunResult, out: Path, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(to_data(run), indent=1))
-    else:
-        show(run, [out / "report.html", out / "junit.xml", out / "run.json"])
+    """Whoever should read it may have gone: the reports are written, and the exit code is still the verdict's."""
+    try:
+        if as_json:
+            print(json.dumps(to_data(run), indent=1))
+        else:
+            show(run, [out / "report.html", out / "junit.xml", out / "run.json"])
+        print(end="", flush=True)
+    except (BrokenPipeError, SystemExit):  # rich makes SystemExit(1) of the former
+        silence_stdout()
 
 
-def _log_to(path: Path) -> None:
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """With all that is done told in the file ``path``."""
+    try:
+        handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+    except OSError as e:
+        raise HostError(f"cannot write {path}: {e.strerror}; name another directory with --out") from e
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def run(options: argparse.Namespace) -> ExitCode:
@@ -83,16 +100,10 @@ def run(options: argparse.Namespace) -> ExitCode:
         require_kvm=options.require_kvm,
         append=" ".join(options.boot_arg),
         patience=options.patience,
-        command=tuple(sys.argv),
+        command=("ksm-harness", *sys.argv[1:]),
     )
-    if out.exists() and not (out / "run.json").exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise UsageError(f"--out {out} holds something that is no run of ours; name an empty or a new directory")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _log_to(out / "run.log")
-    except OSError as e:
-        raise HostError(f"cannot write to {out}: {e.strerror}; name another directory with --out") from e
-    with Progress() as progress:
+    pipeline.check(plan)
+    with outdir.taken(out), _logged(out / outdir.LOG), Progress() as progress:
         result = pipeline.execute(plan, store.Store(), progress)
     _print_run(result, out, options.json)
     return result.exit_code()

@@ -34,6 +34,13 @@ def _own_error(error: BaseException) -> ExitCode:
     return ExitCode.OWN_ERROR
 
 
+def silence_stdout() -> None:
+    """Whoever read stdout has gone; what is still buffered must not become a second error at shutdown."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
 def _end_with(error: BaseException) -> ExitCode:
     error = _expected(error)
     if isinstance(error, HarnessError):
@@ -42,9 +49,8 @@ def _end_with(error: BaseException) -> ExitCode:
     if isinstance(error, KeyboardInterrupt):
         print("ksm-harness: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our table has gone; the exit code must not be lost to a second error at shutdown.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, (BrokenPipeError, SystemExit)):  # rich makes SystemExit(1) of a closed pipe
+        silence_stdout()
         return ExitCode.OWN_ERROR
     if isinstance(error, OSError) and error.errno is not None:
         print(f"ksm-harness: {error.strerror}: {error.filename or 'no file named'}", file=sys.stderr)
@@ -62,11 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from harness.cli.commands import COMMANDS
         from harness.cli.parser import make_parser
 
-        options = make_parser().parse_args(argv)
+        try:
+            options = make_parser().parse_args(argv)
+        except SystemExit as e:  # argparse: --help, --version
+            return int(e.code or 0)
         if getattr(options, "verbose", False):
             logging.getLogger("harness").addHandler(logging.StreamHandler())
-        return int(COMMANDS[options.command](options))
-    except SystemExit as e:  # argparse: --help, --version
-        return int(e.code or 0)
+        code = int(COMMANDS[options.command](options))
+        print(end="", flush=True)
+        return code  # noqa: TRY300 - nothing of ours may get past here
     except BaseException as e:
         return int(_end_with(e))

@@ -13,7 +13,7 @@ from harness.errors import UsageError
 
 EPILOG = """\
 exit codes: 0 judged good, 1 judged bad, 125 could not judge, 129 usage or bad input, 128 an error of our own,
-130 interrupted; so that `git bisect run ksm-harness run --kernel tree:. …` understands them"""
+130 interrupted; so that `git bisect run ksm-harness run --kernel tree:. --out ../ksm-out …` understands them"""
 
 
 class Parser(argparse.ArgumentParser):

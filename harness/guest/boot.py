@@ -7,21 +7,20 @@ import asyncio
 import contextlib
 import datetime
 import logging
-import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from harness.guest import evidence, hang, process, watchdog
+from harness.guest import process, watchdog
 from harness.guest.accel import Accel
 from harness.guest.command import command
 from harness.guest.console import Console
+from harness.guest.ending import Ending
 from harness.guest.monitor import Monitor
 from harness.guest.plan import CellPlan, Load
 from harness.guest.port import Port
-from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord
+from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord, numbered
 from harness.guest.turn import Dirty, Ended, Turn, blame
 from harness.journal.reader import Record
 
@@ -29,17 +28,9 @@ log = logging.getLogger("harness.guest")
 
 TICK = 0.2  # seconds between looks at the clock
 MOST_DMESG = 16 << 20  # bytes
-MOST_PRINTED = 1 << 20
-FLOOD = 1 << 20  # bytes on the console without a record in the journal
 
 Save = Callable[[], None]
 OnRecord = Callable[[int, Record], None]
-
-
-def numbered(name: str, number: int) -> str:
-    """``console.log``, ``console.2.log``, …"""
-    stem, dot, suffix = name.rpartition(".")
-    return name if number == 1 else f"{stem}.{number}{dot}{suffix}"
 
 
 class Boot:
@@ -53,7 +44,6 @@ class Boot:
         self.record.journal = numbered("journal.jsonl", number)
         self._save = save
         self._on_record = on_record
-        self._log = plan.directory / self.record.console
         self._changed = asyncio.Event()
         self._seen = watchdog.Seen(0.0, 0.0)
         self._turn: Turn | None = None
@@ -92,9 +82,10 @@ class Boot:
         self._qemu = await process.start(
             build, directory, console_log=directory / self.record.console, suffix=suffix, swap_mib=plan.swap_mib
         )
-        self._console = Console(self._qemu.console, self._log, self._changed)
+        self._console = Console(self._qemu.console, plan.directory / self.record.console, self._changed)
         self._monitor = Monitor(self._changed)
         self._port = Port(plan.directory / self.record.journal, self._changed)
+        self._ending = Ending(plan, self.record, self._qemu, self._console, self._monitor, self._port)
         self._seen = watchdog.Seen(started=begin, console=begin)
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -153,7 +144,7 @@ class Boot:
         if self._qemu.status is not None:
             await asyncio.wait(self._readers, timeout=5)
             if not self._port.records:
-                raise self._gone()
+                raise self._ending.gone()
             return
         if self._monitor.trouble or self._port.failed:
             raise Ended(Stop.INFRA, self._monitor.trouble or self._port.failed)
@@ -166,67 +157,7 @@ class Boot:
         if overdue := watchdog.check(now, self._seen, self.record.scale, self.plan.limits):
             if overdue.bark is watchdog.Bark.POWEROFF:  # all workloads had their turn: nobody's fault
                 raise Ended(Stop.POWEROFF, str(overdue))
-            raise await self._standstill(str(overdue))
-
-    def _gone(self) -> Ended:
-        """What QEMU's end means."""
-        status, why = self._qemu.status or 0, self._monitor.shutdown
-        if self._console.complaint:
-            return Ended(Stop.CRASH, self._console.complaint)
-        if self._monitor.trouble or self._port.failed:
-            return Ended(Stop.INFRA, self._monitor.trouble or self._port.failed)
-        if status < 0:
-            return Ended(Stop.INFRA, f"QEMU was killed by {signal.Signals(-status).name}{self._last_words()}")
-        if status > 0:
-            return Ended(Stop.INFRA, f"QEMU failed with status {status}{self._last_words()}")
-        if why.startswith("host"):
-            return Ended(Stop.INFRA, f"QEMU was told to end ({why})")
-        if not self.record.hello:
-            return Ended(Stop.NO_TOKEN, f"the guest went down before init said hello{self._last_milestone()}")
-        if self._port.fault:
-            return Ended(Stop.LOST, f"the journal is inconsistent: {self._port.fault}")
-        return Ended(Stop.LOST, f"the guest went down by itself ({why or 'no reason given'})")
-
-    def _last_words(self) -> str:
-        name = numbered("qemu.stderr", self.record.number)
-        with contextlib.suppress(OSError):
-            lines = (self.plan.directory / name).read_text(encoding="utf-8", errors="replace").splitlines()
-            return f": {lines[-1][:300]}" if lines else ""
-        return ""
-
-    def _last_milestone(self) -> str:
-        return f": {self._console.milestones[-1]}" if self._console.milestones else ": nothing from Linux on the console"
-
-    async def _standstill(self, why: str, stuck: Record | None = None) -> Ended:
-        """Evidence first, then the judgement whose fault it is."""
-        await self._console.settle()
-        if self._console.complaint:
-            return Ended(Stop.CRASH, self._console.complaint)
-        log.info("boot %d: %s: gathering evidence", self.record.number, why)
-        self.record.console_to = self._console.disarm()
-        printed = self._printed()
-        flood = self._console.total - self._spoken > FLOOD
-        found = await evidence.gather(self.plan.target, self._console, self._monitor, self.record.scale, flood)
-        found.write(self.plan.directory / numbered("evidence.txt", self.record.number), why)
-        if self._qemu.status is not None and not found.nmi:  # an NMI may make it panic
-            self.record.console_to = None
-            return self._gone()
-        if self._monitor.trouble:
-            return Ended(Stop.INFRA, self._monitor.trouble)
-        if not found.status:
-            return Ended(Stop.INFRA, f"{why}; QEMU does not answer on its monitor")
-        if not self.record.hello:
-            return Ended(Stop.NO_TOKEN, why + self._last_milestone())
-        judgement = hang.judge(found, stuck, printed, flood)
-        return Ended(Stop.HANG if judgement.hang else Stop.LOST, f"{why}; {judgement.reason}")
-
-    def _printed(self) -> str:
-        """The console since hello, its last part if it is long."""
-        with contextlib.suppress(OSError), self._log.open("rb") as f:
-            size = f.seek(0, os.SEEK_END)
-            f.seek(max(self.record.console_from, size - MOST_PRINTED))
-            return f.read(MOST_PRINTED).decode("utf-8", "replace")
-        return ""
+            raise await self._ending.standstill(str(overdue), self._spoken)
 
     # The boot's course
 
@@ -252,7 +183,7 @@ class Boot:
             self._seen = replace(self._seen, workload=now)
             self._turn = Turn(load, workload, self.record.number, now)
             self._save()
-            self._port.send(load.line)
+            self._port.send(load.command(self.plan.limits.factor * self.record.scale))
             try:
                 await self._one(self._turn)
             except Dirty as e:
@@ -281,7 +212,7 @@ class Boot:
             if record["kind"] == "obs" and turn.load.sync:
                 await self._observe(record)
             elif record["kind"] == "stuck":
-                raise await self._standstill(f"{record.get('actor')} is stuck", record)
+                raise await self._ending.standstill(f"{record.get('actor')} is stuck", self._spoken, record)
 
     async def _observe(self, record: Record) -> None:
         if self.plan.on_observation is not None:

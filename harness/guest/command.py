@@ -59,6 +59,9 @@ def append_line(target: Target, more: str = "") -> str:
         "oops=panic",
         # Restart on panic without delay; -no-reboot makes QEMU end there.
         "panic=-1",
+        # Freed anon_vmas are checked: KASAN leaves their cache out, as it is SLAB_TYPESAFE_BY_RCU (mm/rmap.c,
+        # anon_vma_init).  Costs nothing that can be measured.
+        "slub_debug=FZPU,anon_vma",
         target.append,
         more,
     ]

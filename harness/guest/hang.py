@@ -87,13 +87,13 @@ def judge(evidence: Evidence, stuck: Mapping[str, Any] | None = None, console: s
     ``stuck`` is the journal's record of that kind, ``console`` what the guest had printed since hello; ``flood``:
     it printed without end, so that being busy with that is no wonder.
     """
-    if stuck is not None and stuck.get("state") == "D":
-        where = f" in {stuck['wchan']}" if stuck.get("wchan") else ""
-        return Judgement(True, f"{stuck.get('actor')} (pid {stuck.get('pid')}) is blocked in the kernel{where}")
     if not evidence.status:
         return Judgement(False, "QEMU does not answer on its monitor")
     if evidence.status != "running":
         return Judgement(False, f"QEMU has stopped the guest ({evidence.status})")
+    if stuck is not None and stuck.get("state") == "D":
+        where = f" in {stuck['wchan']}" if stuck.get("wchan") else ""
+        return Judgement(True, f"{stuck.get('actor')} (pid {stuck.get('pid')}) is blocked in the kernel{where}")
     if not evidence.answered:
         return Judgement(True, "the kernel does not answer sysrq")
     if flood:

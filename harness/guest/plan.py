@@ -21,10 +21,15 @@ class Load:
     name: str
     args: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def line(self) -> str:
-        """The command for the guest, docs/journal.md "The way back"."""
-        return " ".join(["run", self.name, *(f"{k}={v}" for k, v in self.args.items())]) + "\n"
+    def command(self, patience: float = 1.0) -> str:
+        """The line for the guest, docs/journal.md "The way back".
+
+        ``patience`` is the factor on the guest's own deadlines, unless the user gives one.  They are never shortened:
+        some of them wait for what the kernel does every few seconds, however fast the guest is.
+        """
+        percent = max(100, round(100 * patience))
+        stretched = {"patience": str(percent)} if percent != 100 else {}
+        return " ".join(["run", self.name, *(f"{k}={v}" for k, v in {**stretched, **self.args}.items())]) + "\n"
 
     @property
     def sync(self) -> bool:
@@ -47,6 +52,11 @@ class Limits:
     poweroff: float = 10.0  # the poweroff command to QEMU's end
     grace: float = 2.0  # what a kernel that has complained may still do until it is stopped
     probe: float = 10.0  # hello under KVM
+
+    @property
+    def factor(self) -> float:
+        """How much more patient than the defaults these are, for the deadlines that the guest keeps itself."""
+        return self.progress / Limits().progress
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness.errors import HostError
 from harness.guest.command import Wires, by_hand, handed_over
+from harness.packages import install_command, package_of
 from harness.store import write_atomically
 
 log = logging.getLogger("harness.guest")
@@ -27,12 +28,6 @@ log = logging.getLogger("harness.guest")
 # No file that QEMU writes may grow beyond this (bytes): the backstop for its log, which has no limit of its own.
 # The swap disk must fit.
 FILE_LIMIT = 160 << 20
-PACKAGES = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "qemu-system-aarch64": "qemu-system-arm",
-    "qemu-system-ppc64": "qemu-system-ppc",
-}
-
 CommandFor = Callable[[Wires], tuple[str, ...]]
 
 
@@ -49,8 +44,7 @@ def need(program: str) -> str:
     """Where a program is; HostError that names the package if it is not there."""
     if path := shutil.which(program):
         return path
-    package = PACKAGES.get(program, "util-linux")
-    raise HostError(f"{program} is not installed; apt-get install {package}")
+    raise HostError(f"{program} is not installed; mend it with: {install_command([package_of(program)])}")
 
 
 def qemu_version(program: str) -> str:

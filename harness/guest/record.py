@@ -21,6 +21,12 @@ NAME = "cell.json"
 VERSION = 1
 
 
+def numbered(name: str, boot: int) -> str:
+    """A boot's file: ``console.log``, then ``console.2.log``, …"""
+    stem, dot, suffix = name.rpartition(".")
+    return name if boot == 1 else f"{stem}.{boot}{dot}{suffix}"
+
+
 class Outcome(enum.StrEnum):
     """How a workload's turn ended."""
 

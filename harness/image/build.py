@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness.errors import BuildError, HostError, UsageError
 from harness.image import cpio
+from harness.packages import install_command, packages
 from harness.resources import directory
 from harness.store import Store
 from harness.targets import Target
@@ -143,7 +144,21 @@ def _compile(target: Target, gcc: str, programs: Sequence[Path], output: Path) -
         log.info("%s", shlex.join(command))
         result = subprocess.run(command, cwd=objects, capture_output=True, text=True, check=False, env=_environment())
     if result.returncode:
+        if _NO_LIBC.search(result.stderr):
+            raise HostError(f"no static C library for {target.name}; mend it with: {install_command([_libc(target)])}")
         raise BuildError(f"the guest image for {target.name} does not compile: {_first_error(result.stderr)}")
+
+
+# What gcc and ld say when the package of the C library is missing, whole or in part.
+_NO_LIBC = re.compile(r"cannot find (?:-lc\b|crt[1in]\.o)|fatal error: (?:errno|stdio|stdlib|string|unistd)\.h: No such file")
+
+
+def _libc(target: Target) -> str:
+    """The package with the C library that the target's compiler links."""
+    if platform.machine() == target.machine_arch:
+        return "libc6-dev"
+    named = [p.name for p in packages([target.name]) if p.target == target.name and p.name.startswith("libc6-dev")]
+    return named[0] if named else f"libc6-dev for {target.machine_arch}"
 
 
 def _first_error(stderr: str) -> str:

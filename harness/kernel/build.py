@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BuildError, HostError, UsageError
-from harness.kernel import buildlog, fragments, kernel, patches, prebuilt, slots, sync, toolchain
+from harness.kernel import buildlog, fragments, interruption, kernel, patches, prebuilt, slots, sync, toolchain
 from harness.kernel.content import File
 from harness.kernel.fragments import Option
 from harness.kernel.kernel import Kernel
@@ -179,7 +179,8 @@ def build(source: Source, target: Target, store: Store, *, patches: Sequence[Pat
 
     ``fragments`` are config fragments on top of the target's own, ``jobs`` is make's -j (0: one per processor).
     UsageError for bad patches or contradicting fragments; BuildError when a patch does not apply, an option did not stick
-    or the kernel did not compile (then MakeError, whose ``log`` is the whole output); HostError when tools are missing.
+    or the kernel did not compile (then MakeError, whose ``log`` is the whole output); HostError when tools are missing;
+    Interrupted after interrupt().
     """
     if source.kind == "image":
         if patches or fragments:
@@ -190,12 +191,14 @@ def build(source: Source, target: Target, store: Store, *, patches: Sequence[Pat
     store.pin(place)
     if not force and (found := _found(plan, store, place)):
         return found
-    with store.try_lock(f"kernel-{plan.key}") as free:
-        if free is not None:
-            return _locked(plan, store, place, jobs or os.cpu_count() or 1, progress, force)
-    _tell(progress, f"{target.name}: another run builds this very kernel; waiting for it")
-    with store.lock(f"kernel-{plan.key}"):
-        return _locked(plan, store, place, jobs or os.cpu_count() or 1, progress, False)
+    jobs = jobs or os.cpu_count() or 1
+    with interruption.interruptible():
+        with store.try_lock(f"kernel-{plan.key}") as free:
+            if free is not None:
+                return _locked(plan, store, place, jobs, progress, force)
+        _tell(progress, f"{target.name}: another run builds this very kernel; waiting for it")
+        with interruption.lock(store, f"kernel-{plan.key}"):
+            return _locked(plan, store, place, jobs, progress, False)
 
 
 def _found(plan: _Plan, store: Store, place: Path) -> Kernel | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BuildError, HostError
-from harness.kernel import buildlog
+from harness.kernel import buildlog, interruption
 from harness.kernel.slots import Slot
 from harness.kernel.toolchain import Toolchain
 from harness.source.command import neutral_environment
@@ -30,7 +30,6 @@ log = logging.getLogger("harness.kernel")
 Progress = Callable[[str, float | None], None]
 """Called with words and with the part that is done (0-1), or None when that is not known."""
 
-_POLL = 0.05
 _MARKER = ".ksm-harness-building"
 
 
@@ -99,9 +98,10 @@ def _watch(process: subprocess.Popen[bytes], output: Path, start: int, expected:
         rest = b""
         while True:
             try:
-                status: int | None = process.wait(_POLL)
+                status: int | None = process.wait(interruption.POLL)
             except subprocess.TimeoutExpired:
                 status = None
+                interruption.check()
             if progress:
                 *lines, rest = (rest + f.read()).split(b"\n")
                 done += buildlog.steps(b"\n".join(lines))
@@ -171,8 +171,9 @@ def make(kbuild: Kbuild, goals: Sequence[str], *, more: Sequence[str] = (), expe
     """Run make for ``goals``, its output appended to the log.
 
     ``expected`` is the number of steps (buildlog.steps) for the progress.  MakeError has the first error; HostError when
-    make itself was killed.
+    make itself was killed; Interrupted, with make ended, after interrupt().
     """
+    interruption.check()
     argv = _argv(kbuild, goals, more)
     log.info("%s", shlex.join(argv))
     began = time.monotonic()

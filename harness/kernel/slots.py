@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.kernel import interruption
 from harness.store import Store
 
 log = logging.getLogger("harness.kernel")
@@ -116,6 +117,7 @@ def _find(store: Store, stack: contextlib.ExitStack, family: str, objects: str, 
             if not told:
                 told = True
                 log.info("waiting for another build to leave %s", " or ".join(path.name for path in ready or existing))
+            interruption.check()
             time.sleep(0.1)
             continue
         numbers = {path.name for path in existing}
@@ -134,6 +136,6 @@ def acquire(store: Store, family: str, objects: str, wanted: str, fill: Callable
     """
     with contextlib.ExitStack() as stack:
         slot = _find(store, stack, family, objects, wanted, fill)
-        lock = stack.enter_context(store.lock(f"{slot.directory.name}-{objects}"))
+        lock = stack.enter_context(interruption.lock(store, f"{slot.directory.name}-{objects}"))
         (slot.directory / objects).mkdir(exist_ok=True)
         yield Slot(slot.directory, (*slot.locks, lock))

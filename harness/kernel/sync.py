@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BuildError, HostError
+from harness.kernel import interruption
 from harness.kernel.content import File, read_file, remove_file, write_file
 from harness.kernel.slots import Slot
 from harness.source import Source
@@ -105,7 +106,7 @@ def _copy_all(source: Source, slot: Slot) -> None:
     paths = list(source.manifest)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for _ in pool.map(copy, [paths[i:i + 512] for i in range(0, len(paths), 512)]):
-            pass
+            interruption.check()
 
 
 def _fill(source: Source, slot: Slot) -> None:

@@ -15,7 +15,7 @@ from harness.targets import Target
 log = logging.getLogger("harness.kernel")
 
 # What every kernel build starts besides the compiler, and the package that has it.
-_PROGRAMS = {"make": "make", "flex": "flex", "bison": "bison", "bc": "bc", "gcc": "gcc", "ld": "binutils", "perl": "perl"}
+_PROGRAMS = ("make", "flex", "bison", "bc", "gcc", "ld", "perl")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,6 @@ def find(target: Target) -> Toolchain:
     else:
         require(target.cross + "gcc", f"a kernel for {target.name}", package_for(target))
         cross = target.cross
-    for program, package in _PROGRAMS.items():
-        require(program, "a kernel build", package)
+    for program in _PROGRAMS:
+        require(program, "a kernel build")
     return Toolchain(cross, _first_line(cross + "gcc"), _first_line(cross + "ld"))

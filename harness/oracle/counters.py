@@ -207,8 +207,8 @@ def _difference(name: str, cases: list[Seen]) -> Difference:
         delta = "rose by" if name in ("cow_ksm", "ksm_swpin_copy") else "is"
         summary = f"{what} {delta} {one.seen} where the model has {expected.split(' (')[0]}, after {one.op}"
         why = _WHY.get(name, "ptes that go to swap are taken from RssAnon and added to VmSwap of the mm they belong to")
-    leak = name == "anon_vma"
+    kind, tier = ("reference-leak", Tier.SAFETY) if name == "anon_vma" else (f"counter-{name}", Tier.ACCOUNTING)
     return Difference(
-        kind="reference-leak" if leak else f"counter-{name}", op=one.op, tier=Tier.SAFETY if leak else Tier.ACCOUNTING, summary=summary,
+        kind=kind, op=one.op, tier=tier, summary=summary,
         expected=f"{name} {expected}", seen=f"{name} {one.seen}", why=why, actors=tuple(mm.name for mm in mms),
     )  # fmt: skip

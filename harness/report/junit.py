@@ -133,5 +133,6 @@ def _lost_text(prop: PropertyResult, workload: WorkloadResult) -> str:
 def _attachments(directory: Path, workload: WorkloadResult) -> str:
     """Files of the boot that the workload ran in, in the form of Jenkins' attachments plugin."""
     boot = "" if workload.boot == 1 else f".{workload.boot}"
-    names = (f"console{boot}.log", f"journal{boot}.jsonl", "evidence.txt", "dmesg.txt", "qemu.cmd", "config", "build.log")
+    numbered = (f"console{boot}.log", f"journal{boot}.jsonl", f"evidence{boot}.txt", f"qemu{boot}.cmd")
+    names = (*numbered, "dmesg.txt", "config", "build.log")
     return "\n".join(f"[[ATTACHMENT|{fit(str(directory / n))}]]" for n in names if (directory / n).is_file())

@@ -25,6 +25,6 @@ def judge(directory: Path) -> RunResult:
 
 
 def report(directory: Path) -> tuple[RunResult, tuple[Path, ...]]:
-    """``ksm-harness report DIR``: the reports again from run.json and the stored journals."""
+    """``ksm-harness report DIR``: junit.xml and report.html again from run.json, which stays, and the stored journals."""
     run = load_run(directory)
-    return run, write_reports(directory, run)
+    return run, (write_junit(directory, run), write_html(directory, run))

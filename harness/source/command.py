@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HostError
+from harness.packages import package_of
 
 # Programs whose Debian package has another name.
-_PACKAGES = {"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "objcopy": "binutils", "xz": "xz-utils"}
-
 
 @dataclass(frozen=True)
 class Result:
@@ -54,7 +53,7 @@ def require(program: str, why: str, package: str = "") -> str:
     """The path of ``program``.  HostError names what is missing and the command that installs it."""
     if found := shutil.which(program):
         return found
-    package = package or _PACKAGES.get(program, program)
+    package = package or package_of(program)
     raise HostError(f"{program} is missing, which {why} needs; install it: sudo apt-get install {package}")
 
 
@@ -66,7 +65,7 @@ def run(argv: Sequence[str], *, log: logging.Logger, cwd: Path | None = None, en
         done = subprocess.run(list(argv), cwd=cwd, env=dict(env) if env is not None else neutral_environment(),
                               stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except FileNotFoundError as e:
-        raise HostError(f"{argv[0]} is missing; install it: sudo apt-get install {_PACKAGES.get(argv[0], argv[0])}") from e
+        raise HostError(f"{argv[0]} is missing; install it: sudo apt-get install {package_of(argv[0])}") from e
     except OSError as e:
         raise HostError(f"cannot run {argv[0]}: {e.strerror}") from e
     return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import UsageError
 from harness.guest.oops import extract
-from harness.guest.record import NAME, BootRecord, CellRecord, Outcome, WorkloadRecord, load_cell
+from harness.guest.record import NAME, BootRecord, CellRecord, Outcome, WorkloadRecord, load_cell, numbered
 from harness.journal.reader import Record
 from harness.oracle import Oracle
 from harness.results import CellResult, CrashReport, RunResult, Verdict, WorkloadResult
@@ -78,23 +79,17 @@ def _told(directory: Path, make: MakeOracle) -> CellRecord:
     except UsageError as e:
         why = str(e)
     told = CellRecord(target="", reason=why)
-    while (path := directory / _numbered("journal.jsonl", len(told.boots) + 1)).is_file():
+    while (path := directory / numbered("journal.jsonl", len(told.boots) + 1)).is_file():
         number = len(told.boots) + 1
         seen = replay(chunks(path), make)
         boot = BootRecord(number, hello=seen.hello is not None, reason=why, journal=path.name)
-        boot.console = _numbered("console.log", number)
+        boot.console = numbered("console.log", number)
         told.boots.append(boot)
         for segment, account in enumerate(seen.accounts):
             outcome = Outcome.LOST if account.problem else Outcome.ENDED
             reason = why if account.problem else ""
             told.workloads.append(WorkloadRecord(account.workload, outcome=outcome, reason=reason, boot=number, segment=segment))
     return told
-
-
-def _numbered(name: str, boot: int) -> str:
-    """A boot's file: ``console.log``, then ``console.2.log``, …"""
-    stem, _, suffix = name.partition(".")
-    return name if boot == 1 else f"{stem}.{boot}.{suffix}"
 
 
 def _judge_all(
@@ -164,7 +159,7 @@ def _taint_at_hello(hello: Record | None) -> int:
 def _crashes(directory: Path, boot: BootRecord) -> tuple[CrashReport, ...]:
     """Reports on the console between hello and the host's own requests for evidence; with no hello, all of them."""
     try:
-        with (directory / (boot.console or _numbered("console.log", boot.number))).open("rb") as f:
+        with (directory / (boot.console or numbered("console.log", boot.number))).open("rb") as f:
             raw = f.read(CONSOLE_MAX)
     except OSError as e:
         log.debug("no console of boot %d in %s: %s", boot.number, directory, e.strerror)
@@ -187,9 +182,26 @@ def _warnings(told: CellRecord, replays: Mapping[int, Replay]) -> tuple[str, ...
             lines.append(f"boot {number}: the kernel was tainted ({taint}) before any workload")
         if seen.fault:
             lines.append(f"boot {number}: journal damaged: {seen.fault}")
+        lines += [f"{account.workload}: {note}" for account in seen.accounts for note in _not_judged(account)]
     if told.boots and not told.finished:
         lines.append("the cell was not finished")
-    return tuple(lines)
+    return tuple(dict.fromkeys(lines))
+
+
+# Oracle._catch_up: scans that the reset before the workload made, as in most good runs.
+_BENIGN = "they are taken for the reset's"
+
+
+def _not_judged(account: Account) -> list[str]:
+    """The oracle's notes, of those that differ in numbers only the first."""
+    alike: dict[str, list[str]] = {}
+    for note in account.notes:
+        if not note.endswith(_BENIGN):
+            alike.setdefault(re.sub(r"\d+", "N", note), []).append(note)
+    cut = [f"reclaim (ret record {seq}) did not come to rest within its deadline" for seq in account.deadlines]
+    if cut:
+        alike[cut[0]] = cut
+    return [same[0] + (f" (and {len(same) - 1} more like it)" if len(same) > 1 else "") for same in alike.values()]
 
 
 def _facts(told: CellRecord, replays: Mapping[int, Replay]) -> dict[str, str]:

@@ -135,11 +135,10 @@ def _crashed(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
 
 def _hung(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
     account = evidence.account
-    if account is not None and account.stuck and account.stuck_state == "D":
-        return Verdict.HANG, account.stuck + _during(evidence)
-    if evidence.told.outcome is Outcome.HUNG:
-        return Verdict.HANG, (evidence.told.reason or "no progress") + _during(evidence)
-    return None
+    if evidence.told.outcome is not Outcome.HUNG:
+        return None  # a stuck record alone does not show whose fault it is: the guest may have been waiting for the host
+    stuck = account.stuck if account is not None and account.stuck_state == "D" else ""
+    return Verdict.HANG, (stuck or evidence.told.reason or "no progress") + _during(evidence)
 
 
 def _ran(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
@@ -170,6 +169,8 @@ def _found(evidence: Evidence, findings: Sequence[Finding]) -> Decision | None:
     if account is not None and account.control_failed:
         # Reclaim did nothing at all: what it left behind says nothing about KSM.
         findings = [f for f in findings if f.op != "reclaim"]
+    if account is not None:
+        findings = [f for f in findings if not _ran_out_of_time(account, f)]
     if not findings:
         return None
     first = min(findings, key=lambda f: f.follows)
@@ -178,11 +179,32 @@ def _found(evidence: Evidence, findings: Sequence[Finding]) -> Decision | None:
     return Verdict.FAIL, f"{first.summary}{more}{early}"
 
 
+def _ran_out_of_time(account: Account, finding: Finding) -> bool:
+    """What a reclaim that was cut off by its deadline left mapped, and the counts that may be a consequence of that.
+
+    Wrong contents, leaks and the like stand, however slow the guest is.
+    """
+    if finding.kind == "still-mapped":
+        return finding.seq in account.deadlines
+    consequence = finding.follows and finding.tier is not Tier.SAFETY
+    return consequence and any(seq < finding.seq for seq in account.deadlines)
+
+
 def _controlled(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
     account = evidence.account
     if account is None or not account.control_failed:
         return None
     return Verdict.INFRA, f"reclaim did not run: {account.control_failed}"
+
+
+def _rested(evidence: Evidence, findings: Sequence[Finding]) -> Decision | None:
+    """The findings that were left are excused, but the kernel is not shown to be good either."""
+    account = evidence.account
+    cut = [f for f in findings if account is not None and _ran_out_of_time(account, f)]
+    if not cut:
+        return None
+    where = f"(seq {min(f.seq for f in cut)})"
+    return Verdict.INFRA, f"reclaim did not come to rest within its deadline {where}: the guest is too slow"
 
 
 def _completed(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
@@ -193,11 +215,13 @@ def _completed(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
     if account.error:
         return Verdict.LOST, f"the workload could not go on: {account.error}"
     if account.stuck:
-        return Verdict.LOST, account.stuck + _during(evidence)
+        return Verdict.LOST, account.stuck + _during(evidence) + _told(evidence)
     if account.problem:
         return Verdict.LOST, f"{account.problem}{_during(evidence)}{_told(evidence)}"
     if told.outcome is not Outcome.ENDED:
         return Verdict.LOST, told.reason or "the guest room did not see it end"
+    if account.unstable:
+        return Verdict.LOST, f"observation {account.unstable} was never stable: cannot be judged"
     return None
 
 
@@ -208,7 +232,7 @@ def _skipped(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
 
 
 _RULES: tuple[Callable[[Evidence, Sequence[Finding]], Decision | None], ...] = (
-    _booted, _crashed, _hung, _ran, _believable, _found, _controlled, _completed, _skipped,
+    _booted, _crashed, _hung, _ran, _believable, _found, _controlled, _rested, _completed, _skipped,
 )  # fmt: skip
 
 

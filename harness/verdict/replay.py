@@ -60,6 +60,10 @@ class Account:
     error: str = ""
     stuck: str = ""
     stuck_state: str = ""  # letter of /proc/PID/stat
+    unstable: str = ""  # label of the first observation whose readings never agreed
+    deadlines: list[int] = field(default_factory=list)  # ret records of reclaims that ran out of time
+    notes: list[str] = field(default_factory=list)  # what was not judged and why, as the oracle tells it
+    signal: int = 0  # that its process died of
     op: str = ""
     seq: int | None = None
     prop: str = ""
@@ -119,9 +123,13 @@ def replay(pieces: Iterable[bytes], make: MakeOracle = Oracle) -> Replay:
                 oracle = _step(oracle, record, result.accounts[-1])
             _forget(reader.segments[-1])
     for account, segment in zip(result.accounts, reader.segments, strict=True):
-        account.problem = account.problem or segment.problem()
+        if not account.problem:
+            died = f": the workload died of signal {account.signal}" if account.signal and not segment.ended else ""
+            account.problem = f"{segment.problem()}{died}"
         # A segment that merely stops is whole as far as it goes; any other problem makes all of it doubtful.
         account.broken = account.broken or bool(segment.fault) or (segment.ended and bool(account.problem))
+        for note in account.notes:
+            log.info("%s: %s", account.workload, note)
     result.fault = reader.fault
     return result
 
@@ -142,6 +150,8 @@ def _boot_record(result: Replay, record: Record) -> None:
             result.accounts[-1].reset = reset
         else:
             result.first_reset = reset
+    elif record["kind"] == "done" and result.accounts and result.accounts[-1].workload == record.get("workload"):
+        result.accounts[-1].signal = _whole(record.get("signal"))
 
 
 _ZERO_AFTER_UNMERGE = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile")
@@ -180,7 +190,11 @@ def _note(account: Account, record: Record) -> None:
     if kind == "op":
         account.op, account.seq = str(record.get("op", "")), _whole(record.get("seq"))
     elif kind == "ret":
+        if record.get("why") == "deadline" and record.get("control") == "gone":
+            account.deadlines.append(_whole(record.get("seq")))
         account.op, account.seq = "", None
+    elif kind == "obs" and record.get("stable") is False:
+        account.unstable = account.unstable or str(record.get("label") or "without a label")
     elif kind == "skip":
         account.skip = str(record.get("reason", "")) or "no reason given"
     elif kind == "error":
@@ -199,10 +213,12 @@ def _stuck(record: Record) -> str:
 
 def _make(make: MakeOracle, hello: Record | None, begin: Record, account: Account) -> Stepper | None:
     try:
-        return make(hello or {}, begin)
+        oracle = make(hello or {}, begin)
     except Exception as e:  # the journal is the guest's: whatever it makes the model do, the cell goes on
         _contradicts(account, begin, e)
         return None
+    account.notes = oracle.notes  # which grows
+    return oracle
 
 
 def _step(oracle: Stepper | None, record: Record, account: Account) -> Stepper | None:
@@ -216,9 +232,6 @@ def _step(oracle: Stepper | None, record: Record, account: Account) -> Stepper |
         return None
     account.findings.extend(found[: MAX_FINDINGS - len(account.findings)])
     account.control_failed = oracle.control_failed
-    if record["kind"] == "end":
-        for note in oracle.notes:
-            log.info("%s: %s", account.workload, note)
     return oracle
 
 

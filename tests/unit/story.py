@@ -84,6 +84,9 @@ class Journal:
             | fields,
         )
 
+    def boot(self, kind: str, **fields: Any) -> None:
+        self._write("boot", kind, "", fields)
+
     def begin(self, workload: str, properties: Sequence[str], **args: str) -> None:
         self._chains["load"], self._kinds = (0, 0), []
         self.load("begin", "", workload=workload, properties=list(properties), args=args, page_size=4096)
@@ -177,6 +180,7 @@ def new_fork(
     properties: Sequence[str] = ("P1",),
     children: Sequence[str] = ("C",),
     stuck: Sequence[str] = (),
+    why: str = "",
     pages: int = 256,
     until: str = "end",
 ) -> int:
@@ -209,7 +213,7 @@ def new_fork(
     left = {a: {"a": shared_pages(pages, len(stuck), CACHED_FLAGS) if a in stuck else swapped(pages)} for a in everyone}
     states = {a: {"a": [[pages, "P" if a in stuck else "S"]]} for a in everyone} | {"Z": {"z": [[pages, "S"]]}}
     attempts = [{"rc": 0, "errno": "", "ms": 12, "states": states}]
-    journal.ret(p, attempts=attempts, control="gone", lingering=0, why="done" if not stuck else "quiet")
+    journal.ret(p, attempts=attempts, control="gone", lingering=0, why=why or ("done" if not stuck else "quiet"))
     last = journal.obs("after reclaim", left | {"Z": {"z": swapped(pages, 0x900)}}, pages, pages, p)
     if until == "end":
         journal.end()

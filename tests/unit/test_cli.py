@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from harness import targets
 from harness.cli import commands, main
 from harness.errors import BootError, BuildError, ExitCode, HostError
 from harness.findings import Finding, Tier
+from harness.report import write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 
 
@@ -132,3 +136,34 @@ def _run(*verdicts: Verdict) -> RunResult:
 )
 def test_exit_code_of_a_run(verdicts: tuple[Verdict, ...], code: int) -> None:
     assert _run(*verdicts).exit_code() == code
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["judge", "DIR"], 125),
+        (["judge", "DIR", "--json"], 125),
+        (["report", "DIR"], 0),
+        (["list", "targets"], 128),
+        (["list", "targets", "--json"], 128),
+    ],
+)
+def test_a_closed_pipe_does_not_change_the_verdict(words: list[str], code: int, tmp_path: Path) -> None:
+    write_run(tmp_path, _run(Verdict.BUILD))
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-m", "harness", *(str(tmp_path) if word == "DIR" else word for word in words)]
+    ended = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=Path(__file__).parents[2])
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (code, "")
+
+
+def test_report_leaves_run_json_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_reports(tmp_path, _run(Verdict.PASS))
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "note": "of a later version"}))
+    (tmp_path / "junit.xml").unlink()
+    before = path.read_bytes()
+    assert main(["report", str(tmp_path)]) == ExitCode.GOOD
+    assert path.read_bytes() == before
+    assert (tmp_path / "junit.xml").exists()

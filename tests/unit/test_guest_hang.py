@@ -77,6 +77,13 @@ def test_stuck_record() -> None:
     assert not judge(idle, {**stuck, "state": "S"}).hang
 
 
+@pytest.mark.parametrize("status", ["", "io-error", "paused"])
+def test_a_guest_that_does_not_run_is_not_stuck_by_its_own_fault(status: str) -> None:
+    judgement = judge(Evidence(status), {"kind": "stuck", "actor": "P1", "pid": 33, "state": "D", "wchan": "swap_readpage"})
+    assert not judgement.hang
+    assert "QEMU" in judgement.reason
+
+
 def test_the_kernels_own_word() -> None:
     idle = Evidence("running", samples("aarch64", "idle"))
     lockup = (OOPSES / "aarch64-lockup.txt").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.guest.plan import Load
+from harness.guest.plan import Limits, Load
 from harness.guest.record import BootRecord, CellRecord, Outcome, Stop, WorkloadRecord, load_cell
 from harness.guest.turn import Dirty, Ended, Turn, blame
 
@@ -51,9 +51,27 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_load_line() -> None:
-    assert Load("p5", {"rounds": "3", "sync": "1"}).line == "run p5 rounds=3 sync=1\n"
+    assert Load("p5", {"rounds": "3", "sync": "1"}).command() == "run p5 rounds=3 sync=1\n"
     assert Load("p5", {"sync": "1"}).sync
     assert not Load("p5", {"sync": "0"}).sync
+
+
+@pytest.mark.parametrize(
+    ("args", "patience", "line"),
+    [
+        ({"rounds": "3"}, 2.504, "run p5 patience=250 rounds=3\n"),
+        ({"patience": "400"}, 2.5, "run p5 patience=400\n"),  # the user's word
+        ({}, 1.004, "run p5\n"),
+        ({}, 0.1, "run p5\n"),  # the guest's deadlines are not for tests of the host's
+    ],
+)
+def test_the_guests_own_deadlines_are_stretched(args: dict[str, str], patience: float, line: str) -> None:
+    assert Load("p5", args).command(patience) == line
+
+
+def test_factor_of_limits() -> None:
+    assert Limits().factor == 1
+    assert Limits(progress=3 * Limits().progress).factor == pytest.approx(3)
 
 
 def run(*kinds: dict[str, object]) -> tuple[Turn, WorkloadRecord]:

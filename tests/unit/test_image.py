@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import targets
-from harness.errors import BuildError, UsageError
+from harness.errors import BuildError, HostError, UsageError
 from harness.image import cpio, make_image, workload_table
 from harness.store import Store
 
@@ -58,6 +59,22 @@ def test_an_extra_workload_changes_the_key_and_its_error_is_told(tmp_path: Path)
     with pytest.raises(BuildError, match=r"mine\.c:1:1: error"):
         make_image(HOST, store, [extra])
     assert not list((store.root / "tmp").iterdir())
+
+
+@needs_gcc
+@pytest.mark.parametrize("action", ['exec ld -static -nostdlib -o none -lc', 'exec gcc --sysroot=/nonexistent "$@"'])
+@pytest.mark.parametrize(("target", "package"), [("x86_64", "libc6-dev"), ("ppc64le", "libc6-dev-ppc64el-cross")])
+def test_missing_libc_is_the_hosts_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, target: str, package: str
+) -> None:
+    row = dataclasses.replace(targets.table()[target], cross=f"{tmp_path.name}-")
+    compiler = tmp_path / f"{row.cross}gcc"
+    compiler.write_text(f'#!/bin/sh\ntest "$1" = --version && exec gcc --version\n{action}\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with pytest.raises(HostError, match=rf"no static C library for {target}; .*apt-get install {package}$"):
+        make_image(row, Store(tmp_path / "store"))
 
 
 def test_every_workload_has_a_property_and_two_of_a_name_are_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BuildError, HarnessError, HostError, UsageError
-from harness.kernel import Kernel, MakeError, build, toolchain
+from harness.kernel import Interrupted, Kernel, MakeError, build, interrupt, toolchain
 from harness.kernel import build as build_function
 from harness.kernel.kernel import load
 from harness.source import parse_spec, resolve
@@ -272,6 +272,26 @@ def test_killed_in_the_middle(linux: Path, target: Target, store: Store, number:
     assert not make(linux, target, store).cached
     assert time.monotonic() - began < 4, "the slot was still held"
     assert len(list((store.root / "work").iterdir())) == 1
+
+
+def test_a_build_in_another_thread_is_interrupted(linux: Path, target: Target, store: Store) -> None:
+    """Where SIGINT raises nothing; the make goes with it, and so does a build that waits for the same kernel."""
+    (linux / "delay").write_text("30")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(make, linux, target, store)
+        _wait_for(lambda: "compiled" in history(store))
+        waiting: list[str] = []
+        second = pool.submit(make, linux, target, store, progress=lambda text, part: waiting.append(text))
+        _wait_for(lambda: any("waiting for it" in text for text in waiting))
+        began = time.monotonic()
+        interrupt()
+        for interrupted in (first, second):
+            with pytest.raises(Interrupted, match="interrupted"):
+                interrupted.result(10)
+    assert time.monotonic() - began < 4
+    assert not _processes_in(store.root / "work")
+    (linux / "delay").write_text("0")
+    assert not make(linux, target, store).cached, "a later build is not concerned"
 
 
 def test_make_that_was_terminated_tidied_up_itself(linux: Path, target: Target, store: Store,

@@ -120,6 +120,17 @@ def test_attachments_are_absolute_and_only_files_that_exist(tmp_path: Path) -> N
     assert case(root, "ksm-harness.x86_64.many_forks", "P2").find("system-out") is None
 
 
+def test_attachments_are_of_the_boot_that_the_workload_ran_in(tmp_path: Path) -> None:
+    place = tmp_path / "cells" / "c"
+    place.mkdir(parents=True)
+    mine = ["console.2.log", "evidence.2.txt", "journal.2.jsonl", "qemu.2.cmd"]
+    for name in (*mine, "console.log", "evidence.txt", "journal.jsonl", "qemu.cmd"):
+        (place / name).touch()
+    run = RunResult((CellResult("c", "c", (WorkloadResult("w", ("P1",), Verdict.HANG, "x", boot=2),)),), "k")
+    text = case(parse(run, tmp_path), "ksm-harness.c.w", "P1").findtext("system-out") or ""
+    assert sorted(text.split("\n")) == [f"[[ATTACHMENT|{place}/{name}]]" for name in mine]
+
+
 def test_nasty_text_is_valid_and_harmless() -> None:
     root = parse(hostile())
     text = etree.tostring(root, encoding="unicode")

@@ -17,7 +17,7 @@ from harness.findings import Finding, Tier
 from harness.guest.record import Outcome, Stop
 from harness.journal.reader import Record
 from harness.oracle import JournalContradiction
-from harness.results import RunResult, Verdict, WorkloadResult
+from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from harness.verdict import judge_cell, rejudge
 from harness.verdict.replay import replay
 from tests.unit.story import Journal, new_fork, observation, records, swapped, write_cell
@@ -320,11 +320,11 @@ def test_strange_but_well_sealed_records_raise_nothing() -> None:
 # With the oracle itself.
 
 
-def real(directory: Path, stuck: tuple[str, ...]) -> WorkloadResult:
+def real(directory: Path, stuck: tuple[str, ...], why: str = "") -> WorkloadResult:
     j = Journal()
     j.hello()
     j.reset("new_fork")
-    new_fork(j, stuck=stuck)
+    new_fork(j, stuck=stuck, why=why)
     j.reset("")
     write_cell(directory, [j], both()[:1])
     return judge_cell(directory, "x86_64", "x86_64", {"new_fork": ("P1",)}).workloads[0]
@@ -346,6 +346,53 @@ def test_kernel_that_does_not_unmap_new_forks_fails_for_p1(tmp_path: Path) -> No
         "C.a[0..255]",
     )
     assert "still maps 256 KSM pages after reclaim" in result.reason
+
+
+def test_reclaim_that_its_deadline_cut_off_is_not_judged(tmp_path: Path) -> None:
+    result = real(tmp_path, ("C",), why="deadline")
+    assert result.verdict is Verdict.INFRA
+    assert result.findings[0].signature == "P1:still-mapped:reclaim"
+    assert result.reason.startswith("reclaim did not come to rest within its deadline (seq ")
+
+
+def noted(directory: Path, *observations: bool, scans: int = 0) -> CellResult:
+    """Scans that nobody asked for, a scan, and observations that were stable or not."""
+    j = Journal()
+    j.hello()
+    j.begin("new_fork", ("P1",))
+    j.do("scan", scans=1, result={"from": scans, "to": scans + 1, "pokes": 1})
+    for stable in observations:
+        j.load("obs", **{**observation("merged", {}, 0, 0), "ksm": {}, "stable": stable})
+    j.end()
+    write_cell(directory, [j], both()[:1])
+    return judge_cell(directory, "x86_64", "x86_64", {"new_fork": ("P1",)})
+
+
+def test_what_the_oracle_did_not_judge_is_a_warning_told_once(tmp_path: Path) -> None:
+    result = noted(tmp_path, False, False)
+    assert result.warnings == (
+        "new_fork: obs record 3: the guest's readings differed from each other; it is not judged (and 1 more like it)",
+    )
+    assert result.workloads[0].verdict is Verdict.LOST
+    assert result.workloads[0].reason == "observation merged was never stable: cannot be judged"
+
+
+def test_scans_of_the_reset_are_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "harness.verdict"):
+        result = noted(tmp_path, True, scans=5)
+    assert (result.workloads[0].verdict, result.warnings) == (Verdict.PASS, ())
+    assert "ksmd had made 5 full scans before" in caplog.text
+
+
+def test_signal_that_the_workload_died_of_is_told(tmp_path: Path) -> None:
+    j = Journal()
+    j.hello()
+    new_fork(j, until="reclaim")
+    j.boot("done", workload="new_fork", known=True, exit=-1, signal=11, taint=0)
+    write_cell(tmp_path, [j], both()[:1])
+    verdict, reason = judged(tmp_path)["new_fork"]
+    assert verdict is Verdict.LOST
+    assert reason.startswith("the journal ended before the workload did: the workload died of signal 11, during reclaim")
 
 
 def test_journal_that_the_real_oracle_cannot_believe_is_lost(tmp_path: Path) -> None:

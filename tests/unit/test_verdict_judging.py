@@ -118,10 +118,53 @@ def test_stall_alone_is_recorded_and_passes() -> None:
     assert (result.verdict, result.crashes) == (Verdict.PASS, (STALL,))
 
 
-@pytest.mark.parametrize(("state", "wanted"), [("D", Verdict.HANG), ("S", Verdict.LOST), ("R", Verdict.LOST)])
-def test_stuck_actor(state: str, wanted: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("state", "outcome", "wanted"),
+    [
+        ("D", Outcome.HUNG, Verdict.HANG),
+        ("D", Outcome.LOST, Verdict.LOST),  # QEMU had stopped the guest, say
+        ("D", Outcome.INFRA, Verdict.INFRA),
+        ("S", Outcome.LOST, Verdict.LOST),
+        ("R", Outcome.LOST, Verdict.LOST),
+    ],
+)
+def test_stuck_actor(state: str, outcome: Outcome, wanted: Verdict) -> None:
     stuck = account(problem="the journal ended early", stuck=f"C (pid 7) did not answer, state {state}", stuck_state=state)
-    assert verdict(evidence(Outcome.LOST, stuck))[0] is wanted
+    seen, reason = verdict(evidence(outcome, stuck, reason="the host: io-error"))
+    assert seen is wanted
+    assert ("io-error" in reason) == (wanted is not Verdict.HANG)
+
+
+def test_observation_that_was_never_stable_is_lost() -> None:
+    unstable = {"unstable": "after reclaim"}
+    assert verdict(evidence(journal=account(**unstable))) == (
+        Verdict.LOST,
+        "observation after reclaim was never stable: cannot be judged",
+    )
+    assert verdict(evidence(journal=account(findings=[CONTENT], **unstable)))[0] is Verdict.FAIL
+    assert verdict(evidence(journal=account(**unstable), crashes=(OOPS,)))[0] is Verdict.CRASH
+
+
+COUNTER = dataclasses.replace(FINDING, kind="counter-pages_shared", tier=Tier.ACCOUNTING, seq=42, follows=True, summary="counter")
+
+
+@pytest.mark.parametrize(
+    ("findings", "deadlines", "wanted"),
+    [
+        ([FINDING], [41], Verdict.INFRA),
+        ([FINDING, COUNTER], [41], Verdict.INFRA),
+        ([FINDING], [30], Verdict.FAIL),  # another reclaim, which came to rest
+        ([FINDING, COUNTER], [], Verdict.FAIL),
+        ([FINDING, dataclasses.replace(CONTENT, seq=50, follows=True)], [41], Verdict.FAIL),
+        ([dataclasses.replace(COUNTER, follows=False)], [41], Verdict.FAIL),
+        ([], [41], Verdict.PASS),
+    ],
+)
+def test_reclaim_that_ran_out_of_time(findings: list[Finding], deadlines: list[int], wanted: Verdict) -> None:
+    result = judge_workload(evidence(journal=account(findings=findings, deadlines=deadlines)))
+    assert result.verdict is wanted
+    assert result.findings == tuple(findings)
+    assert ("did not come to rest within its deadline (seq 41)" in result.reason) == (wanted is Verdict.INFRA)
 
 
 def test_error_record_is_lost() -> None:
