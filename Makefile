@@ -70,11 +70,11 @@ help:
 .venv/run.stamp: pyproject.toml
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || \
 	  { echo "no usable $(PYTHON) with venv (3.11 or later): install python3-venv, or name one with PYTHON=" >&2; exit 1; }
-	@.venv/bin/pip install --quiet --disable-pip-version-check --editable .
+	@.venv/bin/pip install -qq --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp
-	@.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@.venv/bin/pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 deps-all: private TARGETS := $(ALL_TARGETS)

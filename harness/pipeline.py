@@ -94,7 +94,8 @@ class Pipeline:
         self.plan = plan
         self.store = store
         self.progress = progress
-        self.result = RunResult((), plan.kernel, plan.command, now(), "", __version__)
+        what = " + ".join([plan.kernel, *(path.name for path in plan.patches)])
+        self.result = RunResult((), what, plan.command, now(), "", __version__)
         self._cells: dict[str, CellResult] = {}
         self._building = asyncio.Lock()
         self._running = asyncio.Semaphore(plan.jobs)

@@ -78,7 +78,7 @@ class RunResult:
     """A whole run."""
 
     cells: tuple[CellResult, ...]
-    kernel: str  # the SPEC as given
+    kernel: str  # the SPEC as given, and the names of patches
     command: tuple[str, ...] = ()
     started: str = ""  # ISO 8601, UTC
     finished: str = ""  # empty while it runs
