@@ -87,7 +87,7 @@ def test_a_run_that_dies_before_its_first_cell(
     # What holds now, and no verdict of the run before.
     assert sorted(p.name for p in older.iterdir()) == ["run.json", "run.log"]
     run = load_run(older)
-    assert (run.cells, run.finished, run.kernel) == ((), "", f"tree:{tree}")
+    assert (run.cells, run.finished, run.kernel) == ((), "", f"tree:{tree} + {patch.name}")
     # It does not stand in the next one's way, nor would a death before run.json.
     assert main(words(tree, patch, older)) == ExitCode.CANNOT_JUDGE, capsys.readouterr().err
     shutil.rmtree(older / "cells")
