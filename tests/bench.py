@@ -132,8 +132,8 @@ def figures_cached(out: Path, runs: int) -> Iterator[Figure]:
 def edited_tree(store: Store) -> Iterator[Path]:
     """A tree like a developer's own: a copy of the newest Debian 6.1 source in the store."""
     sources = sorted((store.root / "src").glob("debian-6.1-*/linux"))
-    with tempfile.TemporaryDirectory(dir=store.root / "tmp") as scratch:
-        tree = Path(scratch, "linux")
+    with store.scratch() as scratch:
+        tree = scratch / "linux"
         subprocess.run(["cp", "-a", "--", str(sources[-1]), str(tree)], check=True)
         yield tree
 
@@ -195,7 +195,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ksm-bench-") as scratch:
         out = Path(scratch, "out")
-        figures = list(figures_cached(out, options.runs))
+        figures = []
+        for figure in figures_cached(out, options.runs):
+            print(figure, flush=True)
+            figures.append(figure)
         for names in options.edit:
             figures += figures_edit(out, names)
         for names in options.from_nothing:
