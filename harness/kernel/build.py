@@ -51,8 +51,15 @@ class _Plan:
     def _fixed(self) -> list[object]:
         """What kbuild is told, whatever the source."""
         required = [(o.name, o.is_optional(self.target)) for o in self.options]
-        return [BUILD_FORMAT, fragments.allconfig(self.options), required, dataclasses.astuple(self.tools),
-                self.target.kernel_arch, self.target.make_target, self.target.image]
+        return [
+            BUILD_FORMAT,
+            fragments.allconfig(self.options),
+            required,
+            dataclasses.astuple(self.tools),
+            self.target.kernel_arch,
+            self.target.make_target,
+            self.target.image,
+        ]
 
     @property
     def key(self) -> str:
@@ -66,9 +73,14 @@ class _Plan:
 
     def config_inputs(self, patched: Mapping[str, File | None]) -> str:
         """A digest of what Kconfig reads: while it stays, .config need not be made again."""
+
         def is_input(path: str) -> bool:
-            return path.rpartition("/")[2].startswith("Kconfig") or path.startswith("scripts/") or path == "Makefile" \
+            return (
+                path.rpartition("/")[2].startswith("Kconfig")
+                or path.startswith("scripts/")
+                or path == "Makefile"
                 or (path.startswith("arch/") and path.count("/") == 2 and path.endswith("/Makefile"))
+            )
 
         base: object = self.source.identity
         if self.source.manifest is not None:
@@ -111,8 +123,9 @@ def _keep(plan: _Plan, kbuild: Kbuild, place: Path, seconds: float, warnings: li
     vmlinux, image = kbuild.objects / "vmlinux", kbuild.objects / plan.target.image
     for path in (vmlinux, image):
         if not path.is_file():
-            raise BuildError(f"{plan.target.name}: make {plan.target.make_target} succeeded but left no {path.name}; "
-                             f"log: {kbuild.log}")
+            raise BuildError(
+                f"{plan.target.name}: make {plan.target.make_target} succeeded but left no {path.name}; log: {kbuild.log}"
+            )
     with store.scratch() as old, store.making(place) as fresh:
         if place.exists():
             place.rename(old / place.name)
@@ -126,12 +139,26 @@ def _keep(plan: _Plan, kbuild: Kbuild, place: Path, seconds: float, warnings: li
             shutil.copyfile(kbuild.objects / name, fresh / kept)
         shutil.copyfile(kbuild.log, fresh / "build.log")
         release = (kbuild.objects / "include/config/kernel.release").read_text(encoding="utf-8", errors="replace").strip()
-        made = Kernel(key=plan.key, directory=place, target=plan.target.name, image=place / "image", vmlinux=place / "vmlinux",
-                      config=place / "config", system_map=place / "System.map", release=release,
-                      compiler=plan.tools.compiler, linker=plan.tools.linker, source=str(plan.source.spec),
-                      identity=plan.source.identity, revision=plan.source.revision,
-                      patches=tuple((p.name, p.sha256) for p in plan.patches), fragments=plan.fragment_names,
-                      warnings=tuple(warnings), seconds=round(seconds, 3), cached=False)
+        made = Kernel(
+            key=plan.key,
+            directory=place,
+            target=plan.target.name,
+            image=place / "image",
+            vmlinux=place / "vmlinux",
+            config=place / "config",
+            system_map=place / "System.map",
+            release=release,
+            compiler=plan.tools.compiler,
+            linker=plan.tools.linker,
+            source=str(plan.source.spec),
+            identity=plan.source.identity,
+            revision=plan.source.revision,
+            patches=tuple((p.name, p.sha256) for p in plan.patches),
+            fragments=plan.fragment_names,
+            warnings=tuple(warnings),
+            seconds=round(seconds, 3),
+            cached=False,
+        )
         made.save(fresh)
     return made
 
@@ -173,8 +200,17 @@ def _compile(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progre
         return _keep(plan, kbuild, place, time.monotonic() - began, warnings, store)
 
 
-def build(source: Source, target: Target, store: Store, *, patches: Sequence[Path] = (), fragments: Sequence[Path] = (),
-          jobs: int = 0, progress: Progress | None = None, force: bool = False) -> Kernel:
+def build(
+    source: Source,
+    target: Target,
+    store: Store,
+    *,
+    patches: Sequence[Path] = (),
+    fragments: Sequence[Path] = (),
+    jobs: int = 0,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Kernel:
     """The kernel of ``source`` with ``patches`` for ``target``; built unless the store has it (or ``force``).
 
     ``fragments`` are config fragments on top of the target's own, ``jobs`` is make's -j (0: one per processor).

@@ -83,8 +83,10 @@ def merge(fragments: Iterable[Sequence[Option]]) -> list[Option]:
     for option in (option for fragment in fragments for option in fragment):
         first = merged.setdefault(option.name, option)
         if first.value != option.value:
-            raise UsageError(f"CONFIG_{option.name}: {first.fragment}:{first.line} wants {first.value}, "
-                             f"but {option.fragment}:{option.line} wants {option.value}; take one of the two out")
+            raise UsageError(
+                f"CONFIG_{option.name}: {first.fragment}:{first.line} wants {first.value}, "
+                f"but {option.fragment}:{option.line} wants {option.value}; take one of the two out"
+            )
         if first.optional is not None and option.optional is None:
             merged[option.name] = option
     return list(merged.values())

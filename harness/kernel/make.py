@@ -56,13 +56,22 @@ class Kbuild:
     def variables(self) -> list[str]:
         """make's command line variables."""
         ccache = "ccache " if shutil.which("ccache") else ""
-        return [f"ARCH={self.target.kernel_arch}", f"CROSS_COMPILE={self.toolchain.cross}",
-                f"CC={ccache}{self.toolchain.cross}gcc", f"O={self.objects}"]
+        return [
+            f"ARCH={self.target.kernel_arch}",
+            f"CROSS_COMPILE={self.toolchain.cross}",
+            f"CC={ccache}{self.toolchain.cross}gcc",
+            f"O={self.objects}",
+        ]
 
     def environment(self) -> dict[str, str]:
         """Fixed build facts, so that the same source gives the same kernel; a ccache that all slots share."""
-        env = neutral_environment(KBUILD_BUILD_TIMESTAMP="1970-01-01", KBUILD_BUILD_USER="ksm", KBUILD_BUILD_HOST="ksm",
-                                  KBUILD_BUILD_VERSION="1", SOURCE_DATE_EPOCH="0")
+        env = neutral_environment(
+            KBUILD_BUILD_TIMESTAMP="1970-01-01",
+            KBUILD_BUILD_USER="ksm",
+            KBUILD_BUILD_HOST="ksm",
+            KBUILD_BUILD_VERSION="1",
+            SOURCE_DATE_EPOCH="0",
+        )
         if not any(os.environ.get(name) for name in ("CCACHE_DIR", "CCACHE_CONFIGPATH")):
             env |= {"CCACHE_DIR": str(self.store.root / "ccache"), "CCACHE_MAXSIZE": os.environ.get("CCACHE_MAXSIZE", "3G")}
         # Slots differ in their path only; below the base directory ccache takes paths as relative to the object directory.
@@ -138,8 +147,11 @@ def _discard_newer(objects: Path, since: int) -> None:
         for name in names:
             path = Path(directory, name)
             with contextlib.suppress(FileNotFoundError):
-                if path.lstat().st_mtime_ns >= since and name not in (".config", "build.log") \
-                        and not name.startswith(".ksm-harness"):
+                if (
+                    path.lstat().st_mtime_ns >= since
+                    and name not in (".config", "build.log")
+                    and not name.startswith(".ksm-harness")
+                ):
                     path.unlink()
                     count += 1
     log.warning("%s: a build was killed here; %d files that it had written are made again", objects, count)
@@ -150,8 +162,15 @@ def _run(kbuild: Kbuild, argv: Sequence[str], output: typing.BinaryIO, expected:
     marker = kbuild.objects / _MARKER
     marker.touch()
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                   env=kbuild.environment(), start_new_session=True, pass_fds=kbuild.slot.locks)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=kbuild.environment(),
+            start_new_session=True,
+            pass_fds=kbuild.slot.locks,
+        )
     except OSError as e:
         raise HostError(f"cannot run {argv[0]}: {e.strerror}") from e
     tidy = False
@@ -166,8 +185,9 @@ def _run(kbuild: Kbuild, argv: Sequence[str], output: typing.BinaryIO, expected:
             marker.unlink(missing_ok=True)
 
 
-def make(kbuild: Kbuild, goals: Sequence[str], *, more: Sequence[str] = (), expected: int = 0,
-         progress: Progress | None = None) -> None:
+def make(
+    kbuild: Kbuild, goals: Sequence[str], *, more: Sequence[str] = (), expected: int = 0, progress: Progress | None = None
+) -> None:
     """Run make for ``goals``, its output appended to the log.
 
     ``expected`` is the number of steps (buildlog.steps) for the progress.  MakeError has the first error; HostError when

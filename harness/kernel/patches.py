@@ -19,8 +19,9 @@ log = logging.getLogger("harness.kernel")
 
 _FILES = re.compile(rb"^--- ([^\t\r\n]+).*\n\+\+\+ ([^\t\r\n]+)", re.MULTILINE)
 _GIT_FILES = re.compile(rb"^diff --git a/(\S+) b/(\S+)\s*$", re.MULTILINE)
-_CHANGE = re.compile(rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|rename from |deleted file mode |old mode |new file mode )",
-                     re.MULTILINE)
+_CHANGE = re.compile(
+    rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|rename from |deleted file mode |old mode |new file mode )", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def _paths(data: bytes, name: str) -> Iterator[str]:
             if text == "/dev/null":
                 continue
             if text.startswith("/"):
-                raise UsageError(f"patch {name} touches {text}, which is outside the tree; "
-                                 "paths in a patch are relative to it (a/mm/ksm.c)")
+                raise UsageError(
+                    f"patch {name} touches {text}, which is outside the tree; paths in a patch are relative to it (a/mm/ksm.c)"
+                )
             yield text.partition("/")[2]
     for found in _GIT_FILES.finditer(data):
         yield from (os.fsdecode(group) for group in found.groups())
@@ -120,8 +122,20 @@ def apply(patches: Sequence[Patch], root: Path, scratch: Path) -> Mapping[str, F
         copy = scratch / f"{number}.patch"
         copy.write_bytes(patch.data)
         log.info("patch %s", patch.path)
-        done = run(["patch", "-p1", "--forward", "--batch", "--no-backup-if-mismatch", "--reject-file=-",
-                    f"--directory={tree}", f"--input={copy}"], log=log, env=neutral_environment())
+        done = run(
+            [
+                "patch",
+                "-p1",
+                "--forward",
+                "--batch",
+                "--no-backup-if-mismatch",
+                "--reject-file=-",
+                f"--directory={tree}",
+                f"--input={copy}",
+            ],
+            log=log,
+            env=neutral_environment(),
+        )
         if done.status:
             raise _refusal(patch, done.text + done.errors)
         if fuzzy := [line for line in done.text.splitlines() if "fuzz" in line]:

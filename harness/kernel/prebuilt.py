@@ -40,9 +40,11 @@ def _is_elf(path: Path) -> bool:
 def wrap(source: Source, target: Target, store: Store) -> Kernel:
     """Put the image, and config, System.map and vmlinux where they lie beside it, into the store."""
     banner = read_banner(source.root)
-    near = {"vmlinux": source.root if _is_elf(source.root) else _beside(source.root, banner.release, "vmlinux"),
-            "config": _beside(source.root, banner.release, "config", ".config"),
-            "System.map": _beside(source.root, banner.release, "System.map")}
+    near = {
+        "vmlinux": source.root if _is_elf(source.root) else _beside(source.root, banner.release, "vmlinux"),
+        "config": _beside(source.root, banner.release, "config", ".config"),
+        "System.map": _beside(source.root, banner.release, "System.map"),
+    }
     sizes = [(name, str(path), path.stat().st_size, path.stat().st_mtime_ns) for name, path in near.items() if path]
     key = hashlib.sha256(repr((source.identity, target.name, sizes)).encode()).hexdigest()[:32]
     place = kernel.directory_of(store, key)
@@ -72,9 +74,25 @@ def _copy(source: Source, target: Target, store: Store, place: Path, near: dict[
             if hashlib.file_digest(f, "sha256").hexdigest() != source.identity:
                 raise UsageError(f"{source.root} changed while it was being copied; run again")
         kept = {name: place / name if path else None for name, path in near.items()}
-        made = Kernel(key=place.name, directory=place, target=target.name, image=place / "image", vmlinux=kept["vmlinux"],
-                      config=kept["config"], system_map=kept["System.map"], release=banner.release, compiler=banner.compiler,
-                      linker="", source=str(source.spec), identity=source.identity, revision="", patches=(), fragments=(),
-                      warnings=(), seconds=0.0, cached=False)
+        made = Kernel(
+            key=place.name,
+            directory=place,
+            target=target.name,
+            image=place / "image",
+            vmlinux=kept["vmlinux"],
+            config=kept["config"],
+            system_map=kept["System.map"],
+            release=banner.release,
+            compiler=banner.compiler,
+            linker="",
+            source=str(source.spec),
+            identity=source.identity,
+            revision="",
+            patches=(),
+            fragments=(),
+            warnings=(),
+            seconds=0.0,
+            cached=False,
+        )
         made.save(fresh)
     return made

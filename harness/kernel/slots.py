@@ -99,8 +99,9 @@ def _take(store: Store, stack: contextlib.ExitStack, path: Path, wanted: str, fi
         return False
 
 
-def _find(store: Store, stack: contextlib.ExitStack, family: str, objects: str, wanted: str,
-          fill: Callable[[Slot], None]) -> Slot:
+def _find(
+    store: Store, stack: contextlib.ExitStack, family: str, objects: str, wanted: str, fill: Callable[[Slot], None]
+) -> Slot:
     began, told = time.monotonic(), False
     while True:
         waited = time.monotonic() - began

@@ -105,7 +105,7 @@ def _copy_all(source: Source, slot: Slot) -> None:
 
     paths = list(source.manifest)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for _ in pool.map(copy, [paths[i:i + 512] for i in range(0, len(paths), 512)]):
+        for _ in pool.map(copy, [paths[i : i + 512] for i in range(0, len(paths), 512)]):
             interruption.check()
 
 

@@ -122,9 +122,7 @@ class Ksmd:
                 self.tree.append(item, kpage.node)
                 self.tree.mapped_by_fork += kpage is page
             return
-        if not self.memory.semantics.cksum_first and (
-            not self._settled(item, page) or self._merge_with_zeros(pte, page, vma)
-        ):
+        if not self.memory.semantics.cksum_first and (not self._settled(item, page) or self._merge_with_zeros(pte, page, vma)):
             return
         self._unstable_search_insert(item, pte, page, vma)
 

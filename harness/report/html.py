@@ -250,5 +250,3 @@ def _read(path: Path) -> str:
             return f.read(16 << 10).decode("utf-8", "replace").strip()
     except OSError:
         return ""
-
-

@@ -27,8 +27,8 @@ def read_banner(image: Path) -> Banner:
     with image.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
         # Documentation/arch/x86/boot.rst: magic "HdrS" at 0x202, kernel_version at 0x20e, relative to 0x200.
         if data[0x202:0x206] == b"HdrS":
-            start = int.from_bytes(data[0x20e:0x210], "little") + 0x200
-            words = data[start:start + 200].split(b"\0")[0].decode("ascii", errors="replace").split()
+            start = int.from_bytes(data[0x20E:0x210], "little") + 0x200
+            words = data[start : start + 200].split(b"\0")[0].decode("ascii", errors="replace").split()
             return Banner(words[0] if words else "")
         if found := _BANNER.search(data):
             release, tools = (group.decode("ascii") for group in found.groups())

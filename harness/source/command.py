@@ -17,6 +17,7 @@ from harness.packages import package_of
 
 # Programs whose Debian package has another name.
 
+
 @dataclass(frozen=True)
 class Result:
     """How a program ended; ``output`` is its stdout, ``errors`` its stderr."""
@@ -40,12 +41,43 @@ class Result:
 
 def neutral_environment(**more: str) -> dict[str, str]:
     """The environment in the C locale, without what would steer git, make or kbuild from outside."""
-    steering = {"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEFILES", "ARCH", "SUBARCH", "CROSS_COMPILE", "LLVM",
-                "LLVM_IAS", "CC", "LD", "HOSTCC", "CFLAGS", "LDFLAGS", "KCFLAGS", "KAFLAGS", "KCPPFLAGS", "LOCALVERSION",
-                "INSTALL_PATH", "INSTALL_MOD_PATH", "V", "C", "W", "M", "O", "CDPATH", "TAR_OPTIONS", "LANGUAGE",
-                "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "GREP_OPTIONS", "POSIXLY_CORRECT"}
-    kept = {k: v for k, v in os.environ.items()
-            if k not in steering and not k.startswith(("GIT_", "KBUILD_", "KCONFIG_", "LC_"))}
+    steering = {
+        "MAKEFLAGS",
+        "MFLAGS",
+        "GNUMAKEFLAGS",
+        "MAKELEVEL",
+        "MAKEFILES",
+        "ARCH",
+        "SUBARCH",
+        "CROSS_COMPILE",
+        "LLVM",
+        "LLVM_IAS",
+        "CC",
+        "LD",
+        "HOSTCC",
+        "CFLAGS",
+        "LDFLAGS",
+        "KCFLAGS",
+        "KAFLAGS",
+        "KCPPFLAGS",
+        "LOCALVERSION",
+        "INSTALL_PATH",
+        "INSTALL_MOD_PATH",
+        "V",
+        "C",
+        "W",
+        "M",
+        "O",
+        "CDPATH",
+        "TAR_OPTIONS",
+        "LANGUAGE",
+        "CPATH",
+        "C_INCLUDE_PATH",
+        "LIBRARY_PATH",
+        "GREP_OPTIONS",
+        "POSIXLY_CORRECT",
+    }
+    kept = {k: v for k, v in os.environ.items() if k not in steering and not k.startswith(("GIT_", "KBUILD_", "KCONFIG_", "LC_"))}
     return kept | {"LC_ALL": "C", "LANG": "C"} | more
 
 
@@ -57,13 +89,25 @@ def require(program: str, why: str, package: str = "") -> str:
     raise HostError(f"{program} is missing, which {why} needs; install it: sudo apt-get install {package}")
 
 
-def run(argv: Sequence[str], *, log: logging.Logger, cwd: Path | None = None, env: Mapping[str, str] | None = None,
-        level: int = logging.INFO) -> Result:
+def run(
+    argv: Sequence[str],
+    *,
+    log: logging.Logger,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    level: int = logging.INFO,
+) -> Result:
     """Run ``argv`` to its end and give its outcome, whatever it is.  HostError when the program is not there."""
     log.log(level, "%s%s", f"cd {shlex.quote(str(cwd))} && " if cwd else "", shlex.join(argv))
     try:
-        done = subprocess.run(list(argv), cwd=cwd, env=dict(env) if env is not None else neutral_environment(),
-                              stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        done = subprocess.run(
+            list(argv),
+            cwd=cwd,
+            env=dict(env) if env is not None else neutral_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
     except FileNotFoundError as e:
         raise HostError(f"{argv[0]} is missing; install it: sudo apt-get install {package_of(argv[0])}") from e
     except OSError as e:

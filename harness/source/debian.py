@@ -105,8 +105,15 @@ class Apt:
 def unpack(package: Path, scratch: Path, tree: Path) -> None:
     """Put the source tarball that is the package's one large member (.tar.xz or .tar.gz) unpacked at ``tree``."""
     listing = ["dpkg-deb", "--fsys-tarfile", str(package)]
-    take = ["tar", "--extract", f"--directory={scratch}", "--wildcards", "--no-same-owner", "--strip-components=3",
-            "./usr/src/linux-source-*.tar.*"]
+    take = [
+        "tar",
+        "--extract",
+        f"--directory={scratch}",
+        "--wildcards",
+        "--no-same-owner",
+        "--strip-components=3",
+        "./usr/src/linux-source-*.tar.*",
+    ]
     log.info("dpkg-deb --fsys-tarfile %s | tar -x -C %s './usr/src/linux-source-*.tar.*'", package, scratch)
     with subprocess.Popen(listing, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as producer:
         taken = subprocess.run(take, stdin=producer.stdout, capture_output=True, check=False, env=neutral_environment())
@@ -117,8 +124,9 @@ def unpack(package: Path, scratch: Path, tree: Path) -> None:
     if tarballs[0].suffix == ".xz":
         require("xz", f"unpacking {tarballs[0].name}")
     tree.mkdir()
-    done = run(["tar", "--extract", f"--file={tarballs[0]}", f"--directory={tree}", "--strip-components=1",
-                "--no-same-owner"], log=log)
+    done = run(
+        ["tar", "--extract", f"--file={tarballs[0]}", f"--directory={tree}", "--strip-components=1", "--no-same-owner"], log=log
+    )
     tarballs[0].unlink()
     if done.status:
         raise HostError(f"{tarballs[0].name}: tar failed: {done.last_error}; is the disk full?")
@@ -173,8 +181,12 @@ def _wanted(spec: Spec, store: Store, available: list[str], etc: Path) -> str:
     with store.lock("apt"):
         apt = Apt(store, etc)
         remembered = apt.root / f"candidate-{spec.value}"
-        if not spec.version and apt.lists_age() < LISTS_MAX_AGE and remembered.is_file() \
-                and (version := remembered.read_text(encoding="utf-8").strip()) in available:
+        if (
+            not spec.version
+            and apt.lists_age() < LISTS_MAX_AGE
+            and remembered.is_file()
+            and (version := remembered.read_text(encoding="utf-8").strip()) in available
+        ):
             return version
         version = _choose(apt, spec, available)
         if not spec.version:

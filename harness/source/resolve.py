@@ -65,8 +65,15 @@ def release_of(root: Path) -> str:
 
 def _debian(spec: Spec, store: Store) -> Source:
     root, version = debian.locate(spec, store)
-    return Source(spec, root, "debian", f"debian-{spec.value}-{version}", release_of(root),
-                  family=f"debian-{spec.value}-{version}", pristine=True)
+    return Source(
+        spec,
+        root,
+        "debian",
+        f"debian-{spec.value}-{version}",
+        release_of(root),
+        family=f"debian-{spec.value}-{version}",
+        pristine=True,
+    )
 
 
 def _tree(spec: Spec, store: Store) -> Source:
@@ -76,8 +83,9 @@ def _tree(spec: Spec, store: Store) -> Source:
     manifest = tree.snapshot(root, store, store.root / "facts" / f"tree-{place}")
     if "Makefile" not in manifest:
         raise UsageError(f"{root}: git and .gitignore leave no Makefile in this tree, so it cannot be built")
-    return Source(spec, root, "tree", identity(manifest), release, family=f"tree-{place}",
-                  revision=tree.revision(root), manifest=manifest)
+    return Source(
+        spec, root, "tree", identity(manifest), release, family=f"tree-{place}", revision=tree.revision(root), manifest=manifest
+    )
 
 
 def _image(spec: Spec) -> Source:

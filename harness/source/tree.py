@@ -112,6 +112,7 @@ def _write_cache(path: Path, cache: dict[str, tuple[str, str]]) -> None:
 
 def _hash_all(root: str, pending: list[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     """Manifest entries of (path, mode) pairs, hashed by as many threads as there are processors."""
+
     def one(item: tuple[str, str]) -> tuple[str, str]:
         path, mode = item
         try:
@@ -124,7 +125,7 @@ def _hash_all(root: str, pending: list[tuple[str, str]]) -> Iterable[tuple[str, 
     if len(pending) < 64:
         return [one(item) for item in pending]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        chunks = [pending[i:i + 256] for i in range(0, len(pending), 256)]
+        chunks = [pending[i : i + 256] for i in range(0, len(pending), 256)]
         return [entry for done in pool.map(lambda chunk: [one(item) for item in chunk], chunks) for entry in done]
 
 

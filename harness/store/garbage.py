@@ -101,8 +101,10 @@ def _survey(store: Store) -> list[_Measured]:
             uses.append(store.last_use(objects))
             found.append(_measure("objects", objects, f"work-{slot.name}", uses[-1]))
         found.append(_measure("work", slot, f"work-{slot.name}", max(uses)))
-    for kind, path, lock in (("ccache", store.root / "ccache", store.pin_name(store.root / "ccache")),
-                             ("apt", store.root / "facts" / "apt", "apt")):
+    for kind, path, lock in (
+        ("ccache", store.root / "ccache", store.pin_name(store.root / "ccache")),
+        ("apt", store.root / "facts" / "apt", "apt"),
+    ):
         if path.is_dir():
             found.append(_measure(kind, path, lock, path.stat().st_mtime))
     return found
@@ -137,8 +139,9 @@ def entries(store: Store) -> list[Entry]:
     for item in _survey(store):
         size = item.own + sum(blocks for inode, blocks in item.shared.items() if inode not in seen)
         seen |= item.shared.keys()
-        listed.append(Entry(item.kind, _key(store, item), item.path, size, item.used, _label(item.path),
-                            _is_busy(store, item.lock)))
+        listed.append(
+            Entry(item.kind, _key(store, item), item.path, size, item.used, _label(item.path), _is_busy(store, item.lock))
+        )
     return sorted(listed, key=lambda entry: -entry.used)
 
 

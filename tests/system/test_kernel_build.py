@@ -37,8 +37,10 @@ def plain(source: Source, store: Store) -> Kernel:
 def an_edit(tmp_path: Path) -> Path:
     """A patch of mm/ksm.c that nobody has built yet."""
     patch = tmp_path / "edit.patch"
-    patch.write_text("--- a/mm/ksm.c\n+++ b/mm/ksm.c\n@@ -1,2 +1,3 @@\n // SPDX-License-Identifier: GPL-2.0-only\n"
-                     f"+extern int edit_{uuid.uuid4().hex};\n /*\n")
+    patch.write_text(
+        "--- a/mm/ksm.c\n+++ b/mm/ksm.c\n@@ -1,2 +1,3 @@\n // SPDX-License-Identifier: GPL-2.0-only\n"
+        f"+extern int edit_{uuid.uuid4().hex};\n /*\n"
+    )
     return patch
 
 

@@ -62,7 +62,7 @@ def test_an_extra_workload_changes_the_key_and_its_error_is_told(tmp_path: Path)
 
 
 @needs_gcc
-@pytest.mark.parametrize("action", ['exec ld -static -nostdlib -o none -lc', 'exec gcc --sysroot=/nonexistent "$@"'])
+@pytest.mark.parametrize("action", ["exec ld -static -nostdlib -o none -lc", 'exec gcc --sysroot=/nonexistent "$@"'])
 @pytest.mark.parametrize(("target", "package"), [("x86_64", "libc6-dev"), ("ppc64le", "libc6-dev-ppc64el-cross")])
 def test_missing_libc_is_the_hosts_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, target: str, package: str

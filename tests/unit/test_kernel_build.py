@@ -261,8 +261,9 @@ def _processes_in(directory: Path) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_killed_in_the_middle(linux: Path, target: Target, store: Store, number: signal.Signals) -> None:
     (linux / "delay").write_text("30")
-    run = subprocess.Popen([sys.executable, "-c", RUN, str(linux), str(store.root)], stderr=subprocess.DEVNULL,
-                           cwd=Path(__file__).parents[2])
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(linux), str(store.root)], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )
     _wait_for(lambda: "compiled" in history(store))
     run.send_signal(number)
     run.wait(10)
@@ -294,12 +295,14 @@ def test_a_build_in_another_thread_is_interrupted(linux: Path, target: Target, s
     assert not make(linux, target, store).cached, "a later build is not concerned"
 
 
-def test_make_that_was_terminated_tidied_up_itself(linux: Path, target: Target, store: Store,
-                                                   caplog: pytest.LogCaptureFixture) -> None:
+def test_make_that_was_terminated_tidied_up_itself(
+    linux: Path, target: Target, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     """kill -9 of the harness sends make SIGTERM: finished objects stay good."""
     (linux / "delay").write_text("30")
-    run = subprocess.Popen([sys.executable, "-c", RUN, str(linux), str(store.root)], stderr=subprocess.DEVNULL,
-                           cwd=Path(__file__).parents[2])
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(linux), str(store.root)], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )
     _wait_for(lambda: "compiled" in history(store))
     (objects,) = store.root.glob("work/*/o-*")
     (objects / "finished.o").write_bytes(b"x")

@@ -21,14 +21,17 @@ def parsed(text: str) -> list[tuple[str, str]]:
 
 
 def test_parse() -> None:
-    text = ('# a comment\n\nCONFIG_A=y\nCONFIG_B=n  # optional\n# CONFIG_C is not set\n'
-            'CONFIG_D="x # y=\\"z\\""\nCONFIG_E=0x10 # why\n')
+    text = (
+        "# a comment\n\nCONFIG_A=y\nCONFIG_B=n  # optional\n# CONFIG_C is not set\n"
+        'CONFIG_D="x # y=\\"z\\""\nCONFIG_E=0x10 # why\n'
+    )
     assert parsed(text) == [("A", "y"), ("B", "n"), ("C", "n"), ("D", '"x # y=\\"z\\""'), ("E", "0x10")]
 
 
 def test_optional() -> None:
-    a, b, c, d = fragments.parse("CONFIG_A=y\nCONFIG_B=y # optional\nCONFIG_C=y # optional: aarch64 ppc64\n"
-                                 "CONFIG_D=y # optionally nice\n", "f")
+    a, b, c, d = fragments.parse(
+        "CONFIG_A=y\nCONFIG_B=y # optional\nCONFIG_C=y # optional: aarch64 ppc64\nCONFIG_D=y # optionally nice\n", "f"
+    )
     assert [o.is_optional(X86) for o in (a, b, c, d)] == [False, True, False, False]
     assert [o.is_optional(ARM) for o in (a, b, c, d)] == [False, True, True, False]
 
@@ -65,17 +68,22 @@ def test_validate(tree: Path) -> None:
     options = fragments.parse("CONFIG_KSM=y\nCONFIG_SWAP=n\nCONFIG_NEW=y\nCONFIG_DEBUG_VM=y # optional\n", "base")
     assert fragments.known_symbols(tree) == {"KSM", "SWAP", "DEBUG_VM"}
     warnings = fragments.validate(options, "CONFIG_KSM=y\n# CONFIG_SWAP is not set\n", X86, tree)
-    assert warnings == ["CONFIG_NEW=y (base:3): this tree has no such option",
-                        "CONFIG_DEBUG_VM=y (base:4): did not stick, it became n; it is optional"]
+    assert warnings == [
+        "CONFIG_NEW=y (base:3): this tree has no such option",
+        "CONFIG_DEBUG_VM=y (base:4): did not stick, it became n; it is optional",
+    ]
 
 
 def test_validate_error_names_option_fragment_and_outcome(tree: Path) -> None:
     options = fragments.parse("CONFIG_KSM=y\nCONFIG_SWAP=n\nCONFIG_DEBUG_VM=y # optional: aarch64\n", "base")
     with pytest.raises(BuildError) as e:
         fragments.validate(options, "CONFIG_SWAP=y\nCONFIG_KSM=m\n", X86, tree)
-    for words in ("x86_64:", "CONFIG_KSM=y (base:1) did not stick: it became m",
-                  "CONFIG_SWAP=n (base:2) did not stick: it became y",
-                  "CONFIG_DEBUG_VM=y (base:3) did not stick: it became n"):
+    for words in (
+        "x86_64:",
+        "CONFIG_KSM=y (base:1) did not stick: it became m",
+        "CONFIG_SWAP=n (base:2) did not stick: it became y",
+        "CONFIG_DEBUG_VM=y (base:3) did not stick: it became n",
+    ):
         assert words in str(e.value)
 
 

@@ -18,7 +18,7 @@ def change(path: str, old: str, new: str, *, line: int = 1) -> str:
     """A unified diff that replaces KSM's line ``old``."""
     lines = KSM.splitlines()
     at = lines.index(old)
-    before, after = lines[max(0, at - 1):at], lines[at + 1:at + 2]
+    before, after = lines[max(0, at - 1) : at], lines[at + 1 : at + 2]
     body = [f" {text}" for text in before] + [f"-{old}", f"+{new}"] + [f" {text}" for text in after]
     count = len(before) + len(after) + 1
     return f"--- a/{path}\n+++ b/{path}\n@@ -{line},{count} +{line},{count} @@\n" + "\n".join(body) + "\n"
@@ -68,21 +68,30 @@ def test_order_matters(root: Path) -> None:
 
 
 def test_new_removed_renamed_and_mode(root: Path) -> None:
-    mail = ("From: someone\nSubject: x\n\n--- not a header\n---\n mm/new.c | 1 +\n\n"
-            "diff --git a/mm/new.c b/mm/new.c\nnew file mode 100755\n--- /dev/null\n+++ b/mm/new.c\n@@ -0,0 +1 @@\n+int x;\n"
-            "diff --git a/mm/gone.c b/mm/gone.c\ndeleted file mode 100644\n--- a/mm/gone.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
-            "diff --git a/mm/ksm.c b/lib/ksm.c\nsimilarity index 100%\nrename from mm/ksm.c\nrename to lib/ksm.c\n-- \n2.39.5\n")
+    mail = (
+        "From: someone\nSubject: x\n\n--- not a header\n---\n mm/new.c | 1 +\n\n"
+        "diff --git a/mm/new.c b/mm/new.c\nnew file mode 100755\n--- /dev/null\n+++ b/mm/new.c\n@@ -0,0 +1 @@\n+int x;\n"
+        "diff --git a/mm/gone.c b/mm/gone.c\ndeleted file mode 100644\n--- a/mm/gone.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
+        "diff --git a/mm/ksm.c b/lib/ksm.c\nsimilarity index 100%\nrename from mm/ksm.c\nrename to lib/ksm.c\n-- \n2.39.5\n"
+    )
     result = applied(root, mail)
-    assert result == {"mm/new.c": File("100755", b"int x;\n"), "mm/gone.c": None, "mm/ksm.c": None,
-                      "lib/ksm.c": File("100644", KSM.encode())}
+    assert result == {
+        "mm/new.c": File("100755", b"int x;\n"),
+        "mm/gone.c": None,
+        "mm/ksm.c": None,
+        "lib/ksm.c": File("100644", KSM.encode()),
+    }
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    (change("mm/ksm.c", "two", "TWO").replace(" one", " uno").replace("-two", "-zwei"), "mm/ksm.c: Hunk #1 FAILED at 1"),
-    (change("mm/none.c", "two", "TWO"), "can't find file to patch at input line 3"),
-    (change("mm/ksm.c", "two", "TWO").replace("-two", "-TWO").replace("+TWO", "+two"), "previously applied"),
-    (change("mm/ksm.c", "two", "TWO").partition("+TWO")[0], "malformed|unexpected"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (change("mm/ksm.c", "two", "TWO").replace(" one", " uno").replace("-two", "-zwei"), "mm/ksm.c: Hunk #1 FAILED at 1"),
+        (change("mm/none.c", "two", "TWO"), "can't find file to patch at input line 3"),
+        (change("mm/ksm.c", "two", "TWO").replace("-two", "-TWO").replace("+TWO", "+two"), "previously applied"),
+        (change("mm/ksm.c", "two", "TWO").partition("+TWO")[0], "malformed|unexpected"),
+    ],
+)
 def test_what_does_not_apply(root: Path, text: str, words: str) -> None:
     with pytest.raises(BuildError, match=f"^patch 0-x.patch does not apply: .*({words})") as e:
         applied(root, text)
@@ -92,8 +101,11 @@ def test_what_does_not_apply(root: Path, text: str, words: str) -> None:
 @pytest.mark.parametrize("path", ["../../etc/passwd", "mm/../../x", "/etc/passwd"])
 def test_paths_outside_the_tree(root: Path, path: str) -> None:
     text = change("mm/ksm.c", "two", "TWO")
-    for bad in (text.replace("a/mm/ksm.c", f"a/{path}" if path[0] != "/" else path), text.replace("b/mm/ksm.c", f"b/{path}"),
-                f"diff --git a/{path} b/mm/x\n{text}"):
+    for bad in (
+        text.replace("a/mm/ksm.c", f"a/{path}" if path[0] != "/" else path),
+        text.replace("b/mm/ksm.c", f"b/{path}"),
+        f"diff --git a/{path} b/mm/x\n{text}",
+    ):
         with pytest.raises(UsageError, match="outside the tree"):
             applied(root, bad)
 
@@ -107,17 +119,27 @@ def test_a_patch_may_not_go_through_a_link(root: Path) -> None:
 def test_a_patch_cannot_write_through_a_link_it_makes(root: Path, tmp_path: Path) -> None:
     target = tmp_path / "victim"
     target.mkdir()
-    link = (f"diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+{target}\n"
-            "\\ No newline at end of file\n")
+    link = (
+        f"diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+{target}\n"
+        "\\ No newline at end of file\n"
+    )
     through = "diff --git a/l/x b/l/x\nnew file mode 100644\n--- /dev/null\n+++ b/l/x\n@@ -0,0 +1 @@\n+x\n"
     with pytest.raises(BuildError):
         applied(root, link + through)
     assert not list(target.iterdir())
 
 
-@pytest.mark.parametrize(("data", "words"), [(b"", "is empty"), (b" \n", "is empty"), (b"hello\n", "not a patch"),
-                                             (b"\x7fELF\0\0", "not a patch"), (b"@@ -1 +1 @@\n-a\n+b\n", "names no file"),
-                                             (b"--- ksm.c\n+++ ksm.c\n@@ -1 +1 @@\n-a\n+b\n", "names no file")])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"hello\n", "not a patch"),
+        (b"\x7fELF\0\0", "not a patch"),
+        (b"@@ -1 +1 @@\n-a\n+b\n", "names no file"),
+        (b"--- ksm.c\n+++ ksm.c\n@@ -1 +1 @@\n-a\n+b\n", "names no file"),
+    ],
+)
 def test_no_patch(tmp_path: Path, data: bytes, words: str) -> None:
     (tmp_path / "p").write_bytes(data)
     with pytest.raises(UsageError, match=words):

@@ -169,8 +169,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_killed_anywhere_the_next_run_is_right(seed: int, store: Store, slot: Slot, tree: Path,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_anywhere_the_next_run_is_right(
+    seed: int, store: Store, slot: Slot, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every write may be the last: the content afterwards is right, and what changed since make last ran is newer than that."""
     chance = random.Random(seed)
     files = ["mm/ksm.c", "mm/rmap.c", "arch/x", "mm/new.c"]
@@ -185,6 +186,7 @@ def test_killed_anywhere_the_next_run_is_right(seed: int, store: Store, slot: Sl
             if chance.random() < 0.1:
                 raise Killed
             return result
+
         return call
 
     for _ in range(10):
@@ -229,16 +231,19 @@ def filler(content: str, calls: list[str] | None = None) -> Callable[[Slot], Non
         if calls is not None:
             calls.append(slot.directory.name)
         (slot.directory / "state.json").write_text(json.dumps({"content": content}))
+
     return fill
 
 
 def test_same_content_is_shared_other_content_has_its_own_slot(store: Store) -> None:
     calls: list[str] = []
-    with slots.acquire(store, "f", "o-a", "X", filler("X", calls)) as first, \
-            slots.acquire(store, "f", "o-b", "X", filler("X", calls)) as second, \
-            slots.acquire(store, "f", "o-c", "Y", filler("Y", calls)) as third, \
-            slots.acquire(store, "f", "o-d", "Y", filler("Y", calls)) as fourth, \
-            slots.acquire(store, "g", "o-a", "X", filler("X", calls)) as stranger:
+    with (
+        slots.acquire(store, "f", "o-a", "X", filler("X", calls)) as first,
+        slots.acquire(store, "f", "o-b", "X", filler("X", calls)) as second,
+        slots.acquire(store, "f", "o-c", "Y", filler("Y", calls)) as third,
+        slots.acquire(store, "f", "o-d", "Y", filler("Y", calls)) as fourth,
+        slots.acquire(store, "g", "o-a", "X", filler("X", calls)) as stranger,
+    ):
         names = [slot.directory.name for slot in (first, second, third, fourth, stranger)]
         assert names == ["f-0", "f-0", "f-1", "f-1", "g-0"]
         assert calls == ["f-0", "f-1", "g-0"]

@@ -43,13 +43,15 @@ class Archive:
         (build / "deb/usr/share/doc").mkdir(parents=True)
         with tarfile.open(build / f"deb/usr/src/linux-source-6.1.tar.{kind}", f"w:{kind}") as tar:  # type: ignore[call-overload]
             tar.add(tree, "linux-source-6.1")
-        control = (f"Package: linux-source-6.1\nVersion: {version}\nArchitecture: all\n"
-                   "Maintainer: x <x@example.org>\nDescription: x\n")
+        control = (
+            f"Package: linux-source-6.1\nVersion: {version}\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n"
+        )
         (build / "deb/DEBIAN").mkdir()
         (build / "deb/DEBIAN/control").write_text(control)
         deb = self.root / f"linux-source-6.1_{version}_all.deb"
-        subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(build / "deb"), str(deb)],
-                       check=True, capture_output=True)
+        subprocess.run(
+            ["dpkg-deb", "--build", "--root-owner-group", str(build / "deb"), str(deb)], check=True, capture_output=True
+        )
         digest = hashlib.sha256(deb.read_bytes()).hexdigest()
         self.stanzas.append(f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n")
         (self.root / "Packages").write_text("\n".join(self.stanzas))

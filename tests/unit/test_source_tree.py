@@ -156,8 +156,9 @@ def test_the_tree_is_left_untouched(linux: Path, store: Store) -> None:
     assert listing(linux) == before
 
 
-def test_the_users_git_environment_does_not_matter(linux: Path, store: Store, tmp_path: Path,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_git_environment_does_not_matter(
+    linux: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = of(linux, store).identity
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))

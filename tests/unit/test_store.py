@@ -46,8 +46,9 @@ store = Store(Path({str(store.root)!r}))
 print("ready", flush=True)
 sys.stdin.read()
 """
-    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                               cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -108,8 +109,19 @@ def test_a_store_that_cannot_be(tmp_path: Path) -> None:
         Store(tmp_path / "file/store")
 
 
-@pytest.mark.parametrize(("text", "size"), [("0", 0), ("123", 123), ("10G", 10 << 30), ("500m", 500 << 20), ("1.5T", 3 << 39),
-                                            ("2 GiB", 2 << 30), ("4KB", 4096), (" 1K ", 1024)])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("123", 123),
+        ("10G", 10 << 30),
+        ("500m", 500 << 20),
+        ("1.5T", 3 << 39),
+        ("2 GiB", 2 << 30),
+        ("4KB", 4096),
+        (" 1K ", 1024),
+    ],
+)
 def test_parse_size(text: str, size: int) -> None:
     assert stores.parse_size(text) == size
 
@@ -166,8 +178,11 @@ def test_gc_takes_objects_before_their_copy(store: Store) -> None:
 def test_gc_spares_what_another_process_uses(store: Store) -> None:
     for name in ("kernels/k", "images/i", "src/debian-6.1-1", "work/f-0"):
         fill(store, name, 1, 1000)
-    process = elsewhere(store, "store.pin(store.root / 'kernels/k'); store.pin(store.root / 'src/debian-6.1-1')\n"
-                               "lock = store.lock('work-f-0'); lock.__enter__()")
+    process = elsewhere(
+        store,
+        "store.pin(store.root / 'kernels/k'); store.pin(store.root / 'src/debian-6.1-1')\n"
+        "lock = store.lock('work-f-0'); lock.__enter__()",
+    )
     assert {entry.kind for entry in stores.entries(store) if entry.busy} == {"kernel", "source", "work"}
     assert kinds(stores.gc(store, 0)) == [("image", "i")]
     assert process.stdin is not None
