@@ -25,7 +25,7 @@ TAIL = (
         ),
         ("../src/mm/ksm.c:12:3: error: unknown type name 'foo'\n", "mm/ksm.c:12:3: error: unknown type name 'foo'"),
         (
-            f"{SRC}/mm/ksm.c:9:1: warning: unused [-Wunused]\n{SRC}/mm/ksm.c:3:10: fatal error: nope.h: No such file or directory\n",
+            f"{SRC}/mm/ksm.c:9:1: warning: unused\n{SRC}/mm/ksm.c:3:10: fatal error: nope.h: No such file or directory\n",
             "mm/ksm.c:3:10: fatal error: nope.h: No such file or directory",
         ),
         (
