@@ -71,6 +71,33 @@ long long meminfo_kb(const char *key)
 	return at ? strtoll(at + strlen(key) + 1, NULL, 10) : -1;
 }
 
+/*
+ * Does /proc/kpageflags call ordinary anonymous memory a KSM page?  6.12 does,
+ * as it tests a page's mapping for PAGE_MAPPING_KSM, of which PAGE_MAPPING_ANON
+ * is one bit (fs/proc/page.c: stable_page_flags).
+ */
+static bool kpf_ksm_on_anon(void)
+{
+	static char mine[1 << 17] __attribute__((aligned(1 << 16)));
+	uint64_t entry = 0, flags = 0;
+	int fd;
+
+	mine[0] = 1;
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (pread(fd, &entry, 8, (uintptr_t)mine / page_size() * 8) != 8)
+			entry = 0;
+		close(fd);
+	}
+	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (pread(fd, &flags, 8, (entry & ((1ull << 55) - 1)) * 8) != 8)
+			flags = 0;
+		close(fd);
+	}
+	return flags >> 21 & 1;	/* KPF_KSM */
+}
+
 void say_hello(void)
 {
 	static const char *const proc_files[] = {
@@ -103,6 +130,7 @@ void say_hello(void)
 			j_str(NULL, proc_files[i]);
 	}
 	j_close(']');
+	j_bool("kpf_ksm_on_anon", kpf_ksm_on_anon());
 	j_int("loops", measure_speed());
 	n = read_file("/proc/cmdline", text, sizeof(text));
 	j_strn("cmdline", text, n > 0 ? n - (text[n - 1] == '\n') : 0);

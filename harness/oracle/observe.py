@@ -102,6 +102,8 @@ class _Comparison:
             pfn += run.stride
             pte = ptes.get(start + i)
             page = pte.page if pte is not None else None
+            if not self.model.semantics.kpf_ksm_tells:
+                ksm = page is not None and page.ksm
             if pte is None or page is None:
                 if pte is None or not pte.zero:
                     self._state(mm, area, start, i, "P", pfn, ksm)

@@ -35,6 +35,9 @@ class Semantics:
     # mlock sets PG_mlocked on every page that is present, KSM pages too (mm/mlock.c since 5.18: mlock_pte_range).
     # Before, a KSM pte of a writable area stayed unmarked (mm/gup.c refuses a read-only pte under FOLL_WRITE).
     mlock_marks_ksm: bool = True
+    # KPF_KSM in /proc/kpageflags tells a KSM page.  In 6.12 it stands on every anonymous page (fs/proc/page.c:
+    # stable_page_flags tests for any bit of PAGE_MAPPING_KSM), and is not judged then.
+    kpf_ksm_tells: bool = True
 
 
 def _names(hello: Mapping[str, Any], key: str) -> frozenset[str]:
@@ -68,4 +71,5 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         has_smart_scan=smart,
         swap_ptes_keep_exclusive=cow,
         mlock_marks_ksm=cow,
+        kpf_ksm_tells=hello.get("kpf_ksm_on_anon") is not True,
     )
