@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "init.h"
+#include "observe.h"
 
 #define JOURNAL_VERSION 1
 
@@ -91,11 +92,11 @@ static bool kpf_ksm_on_anon(void)
 	}
 	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
-		if (pread(fd, &flags, 8, (entry & ((1ull << 55) - 1)) * 8) != 8)
+		if (pread(fd, &flags, 8, (entry & PM_VALUE) * 8) != 8)
 			flags = 0;
 		close(fd);
 	}
-	return flags >> 21 & 1;	/* KPF_KSM */
+	return flags >> KPF_KSM & 1;
 }
 
 void say_hello(void)

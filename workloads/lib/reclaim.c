@@ -37,11 +37,6 @@ static long long now_ms(void)
 	return monotonic_seconds() * 1000;
 }
 
-static long long patient_ms(long long ms)
-{
-	return patient(ms);
-}
-
 #define for_each_area(a, area)						\
 	for (struct actor *a = actors; a < actors + nactors; a++)	\
 		for (struct area *area = a->areas;			\
@@ -249,7 +244,7 @@ void reclaim(void)
 	take(&before);
 	ret_begin(0, 0);
 	j_open("attempts", '[');
-	while (now_ms() < start + patient_ms(DEADLINE_MS)) {
+	while (now_ms() < start + patient(DEADLINE_MS)) {
 		int error = try_once();
 
 		take(&now);
@@ -269,12 +264,12 @@ void reclaim(void)
 		if (gone) {
 			gone_at = gone_at ? gone_at : now_ms();
 			lingering = count_lingering(&before, &now);
-			if (!lingering || now_ms() > gone_at + patient_ms(LINGER_MS)) {
+			if (!lingering || now_ms() > gone_at + patient(LINGER_MS)) {
 				why = "done";
 				break;
 			}
 		} else if (control && unchanged >= QUIET_ATTEMPTS &&
-			   now_ms() > changed + patient_ms(QUIET_MS)) {
+			   now_ms() > changed + patient(QUIET_MS)) {
 			lingering = count_lingering(&before, &now);
 			why = "quiet";
 			break;
