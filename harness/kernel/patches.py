@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Patches on top of a source: read, and applied in a scratch directory that holds only the files they touch."""
+"""Patches on top of a source: read, and applied in a scratch directory that holds only the files they touch.
+
+By patch(1), as kernel people do, which tolerates some fuzz; one that holds git's binary diffs, which patch(1) cannot read, by
+``git apply``, which tolerates none.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,13 @@ log = logging.getLogger("harness.kernel")
 _FILES = re.compile(rb"^--- ([^\t\r\n]+).*\n\+\+\+ ([^\t\r\n]+)", re.MULTILINE)
 _GIT_FILES = re.compile(rb"^diff --git a/(\S+) b/(\S+)\s*$", re.MULTILINE)
 _CHANGE = re.compile(
-    rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|rename from |deleted file mode |old mode |new file mode )", re.MULTILINE
+    rb"^(?:@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|rename from |deleted file mode |old mode |new file mode |GIT binary patch)",
+    re.MULTILINE,
 )
+
+
+_LEFT_OUT = re.compile(rb"^Binary files (?:\S+ and )?(?:[ab]/)?(\S+)(?: and /dev/null)? differ$", re.MULTILINE)
+_BINARY = re.compile(rb"^GIT binary patch$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,11 @@ class Patch:
     def sha256(self) -> str:
         """Of the file's bytes."""
         return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def binary(self) -> bool:
+        """It holds git's binary diffs."""
+        return _BINARY.search(self.data) is not None
 
 
 _REFUSAL = re.compile(r"FAILED|Skipping patch|can't find file|malformed|garbage|Ignoring potentially|Refusing|is not a regular")
@@ -67,6 +81,9 @@ def parse(path: Path, data: bytes) -> Patch:
         raise UsageError(f"patch {path} is empty")
     if not _CHANGE.search(data):
         raise UsageError(f"{path} is not a patch: no line of it begins with @@")
+    if left_out := _LEFT_OUT.search(data):
+        what = os.fsdecode(left_out[1])
+        raise UsageError(f"patch {path.name} does not hold the content of {what}, a binary file; make it with git diff --binary")
     touches = set()
     for name in _paths(data, path.name):
         if ".." in PurePosixPath(name).parts or name.startswith("/") or "\0" in name:
@@ -90,8 +107,10 @@ def load(paths: Sequence[Path]) -> list[Patch]:
 
 
 def _refusal(patch: Patch, output: str) -> BuildError:
-    """Which patch, which file, which hunk: from what patch(1) printed."""
+    """Which patch, which file, which hunk: from what patch(1) or git printed."""
     where = ""
+    if error := re.search(r"^(?:error|fatal): (.*)$", output, re.MULTILINE):
+        return BuildError(f"patch {patch.name} does not apply: {error[1]}")
     for line in output.splitlines():
         if found := re.match(r"(?:patching|checking) file '?(.+?)'?(?: \(.*\))?$", line):
             where = found[1] + ": "
@@ -122,20 +141,14 @@ def apply(patches: Sequence[Patch], root: Path, scratch: Path) -> Mapping[str, F
         copy = scratch / f"{number}.patch"
         copy.write_bytes(patch.data)
         log.info("patch %s", patch.path)
-        done = run(
-            [
-                "patch",
-                "-p1",
-                "--forward",
-                "--batch",
-                "--no-backup-if-mismatch",
-                "--reject-file=-",
-                f"--directory={tree}",
-                f"--input={copy}",
-            ],
-            log=log,
-            env=neutral_environment(),
-        )
+        if patch.binary:
+            require("git", f"the binary patch {patch.name}")
+            # The tree is in no repository, whatever the store may be in.
+            env = neutral_environment(GIT_CEILING_DIRECTORIES=str(scratch.resolve()))
+            done = run(["git", "apply", "-p1", "--whitespace=nowarn", str(copy.resolve())], log=log, cwd=tree, env=env)
+        else:
+            argv = ["patch", "-p1", "--forward", "--batch", "--no-backup-if-mismatch", "--reject-file=-"]
+            done = run([*argv, f"--directory={tree}", f"--input={copy}"], log=log, env=neutral_environment())
         if done.status:
             raise _refusal(patch, done.text + done.errors)
         if fuzzy := [line for line in done.text.splitlines() if "fuzz" in line]:

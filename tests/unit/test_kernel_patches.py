@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,6 +153,60 @@ def test_unreadable(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(UsageError, match="cannot read the patch"):
             patches.load([path])
+
+
+def git_diff(root: Path, edit: Callable[[Path], None], *arguments: str) -> str:
+    """What ``git diff --binary`` says of an edit."""
+    tree = root.parent / "edited"
+    shutil.copytree(root, tree)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], cwd=tree, check=True)
+    edit(tree)
+    subprocess.run([*git, "add", "-A"], cwd=tree, check=True)
+    done = subprocess.run([*git, "diff", "--cached", *arguments], cwd=tree, check=True, capture_output=True, text=True)
+    shutil.rmtree(tree)
+    return done.stdout
+
+
+LOGO = bytes(range(256)) * 20
+
+
+def edit_both(tree: Path) -> None:
+    (tree / "logo").write_bytes(LOGO.replace(b"\x07", b"\x08"))
+    (tree / "new").write_bytes(b"\0\1\2" * 100)
+    (tree / "mm/ksm.c").write_text(KSM.replace("two", "TWO"))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_binary_patch_of_gits(root: Path, inside: bool) -> None:
+    (root / "logo").write_bytes(LOGO)
+    text = git_diff(root, edit_both, "--binary")
+    assert "GIT binary patch" in text
+    if inside:  # the store may be in a repository of the user's
+        subprocess.run(["git", "init", "-q"], cwd=root.parent, check=True)
+    result = applied(root, change("mm/ksm.c", "six", "SIX", line=5), text)
+    assert content(result["mm/ksm.c"]) == KSM.replace("two", "TWO").replace("six", "SIX")
+    logo, new = result["logo"], result["new"]
+    assert logo is not None
+    assert new is not None
+    assert (logo.content, new.content) == (LOGO.replace(b"\x07", b"\x08"), b"\0\1\2" * 100)
+
+
+def test_a_binary_patch_that_does_not_apply(root: Path) -> None:
+    (root / "logo").write_bytes(LOGO)
+    text = git_diff(root, edit_both, "--binary")
+    (root / "logo").write_bytes(LOGO + b"x")
+    with pytest.raises(BuildError, match=r"patch 0-x\.patch does not apply: .*logo"):
+        applied(root, text)
+
+
+def test_a_binary_file_whose_content_the_patch_does_not_hold(root: Path) -> None:
+    (root / "logo").write_bytes(LOGO)
+    text = git_diff(root, edit_both)
+    assert "Binary files" in text
+    with pytest.raises(UsageError, match=r"0-x\.patch .*logo.* git diff --binary"):
+        applied(root, text)
 
 
 def test_shared_mutants_name_their_files() -> None:
