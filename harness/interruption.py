@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Ending the builds that run in other threads: nothing else does, as a signal reaches the main thread only."""
+"""Ending downloads and builds that run in other threads: nothing else does, as a signal reaches the main thread only."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,38 +16,53 @@ from harness.store import Store
 
 POLL = 0.05  # seconds between looks
 
-_builds: dict[int, threading.Event] = {}  # by thread; set: the build is to end
+_works: dict[int, threading.Event] = {}  # by thread; set: the work is to end
 
 
 class Interrupted(HostError):
-    """The build was told to end."""
+    """The work was told to end."""
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """What this thread does in the block is a build that :func:`interrupt` ends."""
-    _builds[threading.get_ident()] = threading.Event()
+    """What this thread does in the block is work that :func:`interrupt` ends."""
+    thread = threading.get_ident()
+    if thread in _works:
+        yield
+        return
+    _works[thread] = threading.Event()
     try:
         yield
     finally:
-        del _builds[threading.get_ident()]
+        del _works[thread]
 
 
 def check() -> None:
-    """Raise Interrupted in a build that is to end; called wherever a build may wait or take long."""
-    event = _builds.get(threading.get_ident())
+    """Raise Interrupted in work that is to end; called wherever it may wait or take long."""
+    event = _works.get(threading.get_ident())
     if event is not None and event.is_set():
-        raise Interrupted("the kernel build was interrupted")
+        raise Interrupted("interrupted")
 
 
 def interrupt() -> None:
-    """End the builds that are going on in this process, and return at once.
+    """End the downloads and builds that are going on in this process, and return at once.
 
-    Each building thread soon ends its make with all that this started (SIGTERM, after five seconds SIGKILL), lets go
-    of its locks and raises Interrupted.  Builds that begin later are not concerned.
+    Each working thread soon ends its program with all that this started (SIGTERM, after five seconds SIGKILL), lets go
+    of its locks and raises Interrupted.  Work that begins later is not concerned.
     """
-    for event in list(_builds.values()):
+    for event in list(_works.values()):
         event.set()
+
+
+def end(process: subprocess.Popen[bytes]) -> bool:
+    """End the leader of a session and all it started; whether SIGTERM was enough."""
+    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return number is signal.SIGTERM
+    return False
 
 
 @contextlib.contextmanager

@@ -19,16 +19,18 @@ from pathlib import Path
 
 from harness import __version__, outdir
 from harness.errors import BuildError, CannotJudge, HostError
-from harness.guest import CellPlan, Limits, Load, run_cell
+from harness.findings import Finding, Tier
+from harness.guest import CellPlan, Halt, Limits, Load, run_cell
 from harness.image import Image, WorkloadInfo, make_image
-from harness.kernel import Kernel, MakeError, build, fragments, interrupt, patches
+from harness.interruption import interrupt
+from harness.kernel import Kernel, MakeError, build, fragments, patches
 from harness.report import Progress, write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
-from harness.source import Source, parse_spec, resolve
+from harness.source import Source, Spec, parse_spec, resolve
 from harness.source.resolve import release_of
 from harness.store import Store, write_atomically
 from harness.targets import Target
-from harness.verdict import judge_cell
+from harness.verdict import Live, judge_cell
 
 log = logging.getLogger("harness.pipeline")
 
@@ -50,6 +52,7 @@ class RunPlan:
     require_kvm: bool = False
     append: str = ""  # more kernel parameters
     patience: float = 1.0  # factor on all deadlines for guests
+    fail_fast: bool = False  # a cell ends at its first finding that is more than a heuristic one, or crash, or hang
     command: tuple[str, ...] = ()
 
 
@@ -83,7 +86,7 @@ class _Cell:
 
     def without_guest(self, verdict: Verdict, reason: str) -> CellResult:
         """The result of a cell that never came to a guest: all its workloads for one reason."""
-        lost = (WorkloadResult(w.name, w.properties, verdict, reason) for w in self.plan.workloads)
+        lost = (WorkloadResult(w.name, w.properties, verdict, reason, complete=False) for w in self.plan.workloads)
         return CellResult(self.target.name, self.target.name, tuple(lost), self.facts, self.warnings, self.timings)
 
 
@@ -108,21 +111,25 @@ class Pipeline:
         self.store.collect()
         spec = parse_spec(self.plan.kernel)
         outdir.begin(self.plan.out, self.result)
+        try:
+            source, seconds = await self._source(spec)
+            async with asyncio.TaskGroup() as group:
+                for target in self.plan.targets:
+                    group.create_task(self._cell(target, source, seconds))
+        finally:
+            interrupt()  # a download or a build goes on in a thread of its own, which would be waited for
+        self.result = dataclasses.replace(self.result, finished=now())
+        write_reports(self.plan.out, self.result)
+        return self.result
+
+    async def _source(self, spec: Spec) -> tuple[Source | CannotJudge, float]:
+        """The source, or why there is none, and the seconds that took."""
         started = time.monotonic()
         try:
             source: Source | CannotJudge = await asyncio.to_thread(resolve, spec, self.store)
         except CannotJudge as e:
             source = e
-        seconds = time.monotonic() - started
-        try:
-            async with asyncio.TaskGroup() as group:
-                for target in self.plan.targets:
-                    group.create_task(self._cell(target, source, seconds))
-        finally:
-            interrupt()  # a build goes on in a thread of its own, which would be waited for
-        self.result = dataclasses.replace(self.result, finished=now())
-        write_reports(self.plan.out, self.result)
-        return self.result
+        return source, time.monotonic() - started
 
     async def _cell(self, target: Target, source: Source | CannotJudge, seconds: float) -> None:
         directory = self.plan.out / outdir.CELLS / target.name
@@ -157,24 +164,40 @@ class Pipeline:
     async def _stages(self, cell: _Cell, source: Source) -> CellResult:
         kernel, image = await self._build(cell, source)
         write_atomically(cell.directory / "config", kernel.config.read_bytes() if kernel.config else b"")
-        async with self._running:
-            self.progress.cell(cell.target.name, "guest")
-            plan = CellPlan(
-                target=cell.target,
-                kernel=kernel.image,
-                initramfs=image.path,
-                directory=cell.directory,
-                workloads=tuple(Load(w.name, dict(self.plan.args)) for w in self.plan.workloads),
-                store=self.store,
-                accel=self.plan.accel,
-                require_kvm=self.plan.require_kvm,
-                append=self.plan.append,
-                limits=patient(self.plan.patience),
-            )
-            await run_cell(plan, progress=lambda text: self.progress.cell(cell.target.name, "guest", text))
-        started = time.monotonic()
+        plan = CellPlan(
+            target=cell.target,
+            kernel=kernel.image,
+            initramfs=image.path,
+            directory=cell.directory,
+            workloads=tuple(Load(w.name, dict(self.plan.args)) for w in self.plan.workloads),
+            store=self.store,
+            accel=self.plan.accel,
+            require_kvm=self.plan.require_kvm,
+            append=self.plan.append,
+            limits=patient(self.plan.patience),
+            fail_fast=self.plan.fail_fast,
+        )
+        return await self._guest(cell, plan)
+
+    async def _guest(self, cell: _Cell, plan: CellPlan) -> CellResult:
+        """The guest, with the oracle at work beside it; then the verdict."""
+        name, halt = cell.target.name, Halt()
+
+        def found(finding: Finding) -> None:
+            where = f"{finding.signature} in {finding.workload}"
+            if not finding.follows:
+                self.progress.say(f"{name}: {where}: {finding.summary}")
+            if self.plan.fail_fast and finding.tier is not Tier.HEURISTIC:
+                halt.order(f"--fail-fast: stopped at the first finding, {where}")
+
+        with Live(cell.directory, found) as live:
+            async with self._running:
+                self.progress.cell(name, "guest")
+                await run_cell(plan, live.record, lambda text: self.progress.cell(name, "guest", text), halt)
+            started = time.monotonic()
+            replayed = await asyncio.to_thread(live.finish)
         planned = {w.name: w.properties for w in self.plan.workloads}
-        result = await asyncio.to_thread(judge_cell, cell.directory, cell.target.name, cell.target.name, planned, cell.facts)
+        result = await asyncio.to_thread(judge_cell, cell.directory, name, name, planned, cell.facts, replayed=replayed)
         cell.timings["judge"] = round(time.monotonic() - started, 3)
         return dataclasses.replace(
             result, timings={**cell.timings, **result.timings}, warnings=(*cell.warnings, *result.warnings)

@@ -59,6 +59,7 @@ class WorkloadResult:
     prop: str = ""  # property in progress then
     seconds: float = 0.0  # guest time from begin to end
     boot: int = 1  # number of the boot it ran in, from 1
+    complete: bool = True  # its journal came to its end
 
 
 @dataclass(frozen=True)

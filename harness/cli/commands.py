@@ -100,6 +100,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         require_kvm=options.require_kvm,
         append=" ".join(options.boot_arg),
         patience=options.patience,
+        fail_fast=options.fail_fast,
         command=("ksm-harness", *sys.argv[1:]),
     )
     pipeline.check(plan)

@@ -74,6 +74,8 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run.add_argument("--boot-arg", metavar="ARG", action="append", default=[], help="one more kernel parameter")
     run.add_argument("--patience", metavar="FACTOR", type=_factor, default=1.0,
                      help="multiply all deadlines for guests, for very slow kernels or hosts")  # fmt: skip
+    run.add_argument("--fail-fast", action="store_true",
+                     help="stop a target's guest at its first finding (heuristic ones apart), crash or hang")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print run.json instead of the table")
     run.add_argument("--verbose", action="store_true", help="show every command that is run")
 

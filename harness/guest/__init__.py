@@ -3,6 +3,7 @@
 
 from harness.guest.accel import Accel
 from harness.guest.cell import probe, run_cell
+from harness.guest.halt import Halt
 from harness.guest.plan import CellPlan, Limits, Load
 from harness.guest.record import BootRecord, CellRecord, Outcome, Stop, WorkloadRecord, load_cell
 
@@ -11,6 +12,7 @@ __all__ = [
     "BootRecord",
     "CellPlan",
     "CellRecord",
+    "Halt",
     "Limits",
     "Load",
     "Outcome",

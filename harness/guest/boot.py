@@ -17,6 +17,7 @@ from harness.guest.accel import Accel
 from harness.guest.command import command
 from harness.guest.console import Console
 from harness.guest.ending import Ending
+from harness.guest.halt import Halt
 from harness.guest.monitor import Monitor
 from harness.guest.plan import CellPlan, Load
 from harness.guest.port import Port
@@ -36,7 +37,15 @@ OnRecord = Callable[[int, Record], None]
 class Boot:
     """One QEMU process and its evidence.  ``record`` says what became of it; ``run`` never raises for the guest's sake."""
 
-    def __init__(self, plan: CellPlan, accel: Accel, number: int, save: Save, on_record: OnRecord | None = None) -> None:
+    def __init__(
+        self,
+        plan: CellPlan,
+        accel: Accel,
+        number: int,
+        save: Save,
+        on_record: OnRecord | None = None,
+        halt: Halt | None = None,
+    ) -> None:
         self.plan = plan
         self.accel = accel
         self.record = BootRecord(number, accel=accel.name)
@@ -44,6 +53,7 @@ class Boot:
         self.record.journal = numbered("journal.jsonl", number)
         self._save = save
         self._on_record = on_record
+        self._halt = halt or Halt()
         self._changed = asyncio.Event()
         self._seen = watchdog.Seen(0.0, 0.0)
         self._turn: Turn | None = None
@@ -128,6 +138,8 @@ class Boot:
     async def _next(self) -> Record:
         """The next record of the journal.  Raises Ended when there will be none, or none is wanted."""
         while True:
+            if self._halt.reason:
+                raise Ended(Stop.HALTED, self._halt.reason)
             if self._port.records:
                 record = self._port.records.popleft()
                 self._seen = replace(self._seen, record=time.monotonic())

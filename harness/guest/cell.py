@@ -16,6 +16,7 @@ from harness.errors import HostError
 from harness.guest import accel as acceleration
 from harness.guest.accel import Accel
 from harness.guest.boot import Boot, OnRecord
+from harness.guest.halt import Halt
 from harness.guest.plan import CellPlan, Load
 from harness.guest.process import qemu_version
 from harness.guest.record import CellRecord, Outcome, Stop, WorkloadRecord
@@ -26,17 +27,20 @@ log = logging.getLogger("harness.guest")
 Progress = Callable[[str], None]
 
 
-async def run_cell(plan: CellPlan, on_record: OnRecord | None = None, progress: Progress | None = None) -> CellRecord:
+async def run_cell(
+    plan: CellPlan, on_record: OnRecord | None = None, progress: Progress | None = None, halt: Halt | None = None
+) -> CellRecord:
     """Boot the guest and run the workloads; boot again after what ends a boot, and go on with those that remain.
 
-    ``on_record`` gets the number of the boot and each record of its journal as it comes.  All that the verdict needs
-    is in ``plan.directory`` afterwards.  Must be awaited in the main thread (see :func:`process.start`); several
+    ``on_record`` gets the number of the boot and each record of its journal as it comes (when it is in the file already);
+    ``halt`` may be ordered at any time, and then the workloads that remain are not run.  All that the verdict needs is in
+    ``plan.directory`` afterwards.  Must be awaited in the main thread (see :func:`process.start`); several
     cells may run in one event loop.
 
     Nothing that a guest does raises.  HostError if QEMU is not there; CannotJudge if KVM is required and unusable;
     UsageError for a nonsensical accelerator.  If the disk is full the record says so, here and on disk if it can.
     """
-    return await _Cell(plan, on_record, progress or (lambda _: None)).run()
+    return await _Cell(plan, on_record, progress or (lambda _: None), halt or Halt()).run()
 
 
 async def probe(plan: CellPlan, accel: Accel) -> str:
@@ -52,8 +56,9 @@ async def probe(plan: CellPlan, accel: Accel) -> str:
 
 
 class _Cell:
-    def __init__(self, plan: CellPlan, on_record: OnRecord | None, progress: Progress) -> None:
+    def __init__(self, plan: CellPlan, on_record: OnRecord | None, progress: Progress, halt: Halt) -> None:
         self.plan = plan
+        self.halt = halt
         self.on_record = on_record
         self.progress = progress
         self.record = CellRecord(plan.target.name)
@@ -105,7 +110,7 @@ class _Cell:
         while remaining := self._remaining():
             number = len(self.record.boots) + 1
             self.progress(f"boot {number} ({accel.name})")
-            boot = Boot(self.plan, accel, number, self.save, self._on_record)
+            boot = Boot(self.plan, accel, number, self.save, self._on_record, self.halt)
             self.record.boots.append(boot.record)
             self.save()
             await boot.run(remaining)
@@ -115,11 +120,19 @@ class _Cell:
                 log.warning("%s, boot %d: %s: %s", self.plan.target.name, number, boot.record.stop, boot.record.reason)
             self.save()
             left = self._remaining()
-            if len(left) == len(remaining) or self.disk_full:
+            self._fail_fast()
+            if len(left) == len(remaining) or self.disk_full or self.halt.reason:
+                reason = self.halt.reason or boot.record.reason
                 for _, workload in left:
-                    workload.reason = boot.record.reason
-                self.record.reason = boot.record.reason if left else ""
+                    workload.reason = reason
+                self.record.reason = reason if left else ""
                 return
+
+    def _fail_fast(self) -> None:
+        """A crash and a hang tell that the kernel is bad before any oracle does."""
+        for workload in self.record.workloads:
+            if self.plan.fail_fast and workload.outcome in (Outcome.CRASHED, Outcome.HUNG):
+                self.halt.order(f"--fail-fast: the guest {workload.outcome} in {workload.workload}")
 
     def _on_record(self, boot: int, record: Record) -> None:
         if record["kind"] == "begin":

@@ -79,6 +79,7 @@ class CellPlan:
     memory: int = 0
     swap_mib: int = 128
     limits: Limits = Limits()
+    fail_fast: bool = False  # no further boot after a crash or a hang
     on_observation: Observe | None = None
 
     @property

@@ -49,6 +49,7 @@ class Stop(enum.StrEnum):
     NO_TOKEN = "no-token"  # no hello
     INFRA = "infra"
     CANCELLED = "cancelled"
+    HALTED = "halted"  # the host knew enough
 
 
 @dataclass

@@ -2,8 +2,7 @@
 """Room 2: from a source to a finished kernel in the store."""
 
 from harness.kernel.build import build
-from harness.kernel.interruption import Interrupted, interrupt
 from harness.kernel.kernel import Kernel
 from harness.kernel.make import MakeError
 
-__all__ = ["Interrupted", "Kernel", "MakeError", "build", "interrupt"]
+__all__ = ["Kernel", "MakeError", "build"]

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import interruption
 from harness.errors import BuildError, HostError, UsageError
-from harness.kernel import buildlog, fragments, interruption, kernel, patches, prebuilt, slots, sync, toolchain
+from harness.kernel import buildlog, fragments, kernel, patches, prebuilt, slots, sync, toolchain
 from harness.kernel.content import File
 from harness.kernel.fragments import Option
 from harness.kernel.kernel import Kernel

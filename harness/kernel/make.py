@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import interruption
 from harness.errors import BuildError, HostError
-from harness.kernel import buildlog, interruption
+from harness.kernel import buildlog
 from harness.kernel.slots import Slot
 from harness.kernel.toolchain import Toolchain
 from harness.source.command import neutral_environment
@@ -86,17 +87,6 @@ def _argv(kbuild: Kbuild, goals: Sequence[str], more: Sequence[str]) -> list[str
         # kill -9 of the harness ends make; what make started holds the slot's lock until it ends, too.
         argv = ["setpriv", "--pdeathsig", "TERM", *argv]
     return argv
-
-
-def _end(process: subprocess.Popen[bytes]) -> bool:
-    """End make and all it started; whether SIGTERM was enough, on which make removes its half-made targets."""
-    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            return number is signal.SIGTERM
-    return False
 
 
 def _watch(process: subprocess.Popen[bytes], output: Path, start: int, expected: int, progress: Progress | None) -> int:
@@ -180,7 +170,7 @@ def _run(kbuild: Kbuild, argv: Sequence[str], output: typing.BinaryIO, expected:
         return status
     finally:
         if process.poll() is None:
-            tidy = _end(process)
+            tidy = interruption.end(process)  # on SIGTERM make removes its half-made targets
         if tidy:
             marker.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.kernel import interruption
+from harness import interruption
 from harness.store import Store
 
 log = logging.getLogger("harness.kernel")

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import interruption
 from harness.errors import BuildError, HostError
-from harness.kernel import interruption
 from harness.kernel.content import File, read_file, remove_file, write_file
 from harness.kernel.slots import Slot
 from harness.source import Source

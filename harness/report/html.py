@@ -13,9 +13,10 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from harness.errors import ExitCode, HostError
+from harness.errors import ExitCode
 from harness.findings import Finding
 from harness.report.charts import Chart, Series, bar, draw
+from harness.report.output import replace
 from harness.report.pagemap import page_map
 from harness.report.pagestate import unexpected
 from harness.report.problems import problems
@@ -23,7 +24,6 @@ from harness.report.properties import PropertyResult, by_property
 from harness.report.text import fit, line, seconds
 from harness.report.trace import COUNTERS, Pair, Sample, Trace, traces
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
-from harness.store import write_atomically
 
 NAME = "report.html"
 
@@ -78,12 +78,7 @@ class CellView:
 
 def write_html(directory: Path, run: RunResult) -> Path:
     """Replace DIRECTORY/report.html; the pictures are made from the journals under DIRECTORY/cells."""
-    path = directory / NAME
-    try:
-        write_atomically(path, html(run, directory))
-    except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}") from e
-    return path
+    return replace(directory / NAME, html(run, directory))
 
 
 def html(run: RunResult, directory: Path) -> str:

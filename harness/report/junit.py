@@ -10,11 +10,10 @@ from xml.etree import ElementTree
 import junit_xml
 
 from harness import __version__
-from harness.errors import HostError
+from harness.report.output import replace
 from harness.report.properties import PropertyResult, by_property
 from harness.report.text import fit, line
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
-from harness.store import write_atomically
 
 NAME = "junit.xml"
 MAX_TEXT = 64 << 10  # characters in one element; the whole is in the attached files
@@ -25,12 +24,7 @@ FACTS = ("release", "tree", "patches", "config", "compiler", "qemu", "accel", "a
 
 def write_junit(directory: Path, run: RunResult) -> Path:
     """Replace DIRECTORY/junit.xml.  Names of suites and cases carry no revision: Jenkins compares runs by them."""
-    path = directory / NAME
-    try:
-        write_atomically(path, junit(run, directory))
-    except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}") from e
-    return path
+    return replace(directory / NAME, junit(run, directory))
 
 
 def junit(run: RunResult, directory: Path) -> bytes:

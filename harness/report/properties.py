@@ -39,8 +39,8 @@ def _property(workload: WorkloadResult, prop: str, listed: bool) -> PropertyResu
 def _of_failed(workload: WorkloadResult, findings: tuple[Finding, ...]) -> tuple[Verdict, str]:
     if findings:
         return Verdict.FAIL, findings[0].summary
-    if workload.operation:  # its journal ended early, so nothing more is known
-        return Verdict.LOST, f"the journal ended during {workload.operation}"
+    if not workload.complete:  # nothing more is known
+        return Verdict.LOST, f"the journal ended {f'during {workload.operation}' if workload.operation else 'early'}"
     return Verdict.PASS, ""
 
 

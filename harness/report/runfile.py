@@ -11,12 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.errors import HostError, UsageError
+from harness.errors import UsageError
 from harness.findings import Finding, Tier
+from harness.report.output import replace
 from harness.report.problems import problems
 from harness.report.properties import by_property
 from harness.results import CellResult, CrashReport, RunResult, Verdict, WorkloadResult
-from harness.store import write_atomically
 
 SCHEMA = 1
 NAME = "run.json"
@@ -27,12 +27,7 @@ T = TypeVar("T")
 
 def write_run(directory: Path, run: RunResult) -> Path:
     """Replace DIRECTORY/run.json as a whole.  HostError if that cannot be done."""
-    path = directory / NAME
-    try:
-        write_atomically(path, json.dumps(to_data(run), indent=1) + "\n")
-    except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}") from e
-    return path
+    return replace(directory / NAME, json.dumps(to_data(run), indent=1) + "\n")
 
 
 def load_run(directory: Path) -> RunResult:
@@ -85,6 +80,7 @@ def _workload_data(workload: WorkloadResult) -> dict[str, Any]:
         "prop": workload.prop,
         "seconds": workload.seconds,
         "boot": workload.boot,
+        "complete": workload.complete,
         "properties": [
             {
                 "property": p.prop,
@@ -189,6 +185,7 @@ def _workload(node: _Node) -> WorkloadResult:
         prop=node.get("prop", str, ""),
         seconds=node.get("seconds", float, 0.0),
         boot=node.get("boot", int, 1),
+        complete=node.get("complete", bool, not node.get("operation", str, "")),
     )
 
 

@@ -11,11 +11,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from harness import interruption
 from harness.errors import HostError
 from harness.packages import package_of
-
-# Programs whose Debian package has another name.
 
 
 @dataclass(frozen=True)
@@ -96,20 +96,41 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     level: int = logging.INFO,
+    stdin: IO[bytes] | None = None,
 ) -> Result:
-    """Run ``argv`` to its end and give its outcome, whatever it is.  HostError when the program is not there."""
+    """Run ``argv`` to its end and give its outcome, whatever it is.
+
+    HostError when the program is not there; Interrupted, with the program and all that it started ended, after interrupt().
+    """
     log.log(level, "%s%s", f"cd {shlex.quote(str(cwd))} && " if cwd else "", shlex.join(argv))
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=dict(env) if env is not None else neutral_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     except FileNotFoundError as e:
         raise HostError(f"{argv[0]} is missing; install it: sudo apt-get install {package_of(argv[0])}") from e
     except OSError as e:
         raise HostError(f"cannot run {argv[0]}: {e.strerror}") from e
-    return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+    output, errors = _finish(process)
+    return Result(process.returncode, output, errors.decode(errors="replace"))
+
+
+def _finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """What the process writes until it ends.  Whatever else ends the waiting ends the process too."""
+    with process:
+        try:
+            while True:
+                interruption.check()
+                try:
+                    return process.communicate(timeout=interruption.POLL)
+                except subprocess.TimeoutExpired:  # communicate() has kept what came so far
+                    pass
+        except BaseException:
+            interruption.end(process)
+            raise

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import subprocess
 import time
 from pathlib import Path
 
+from harness import interruption
 from harness.errors import HostError, UsageError
-from harness.source.command import neutral_environment, require, run
+from harness.source.command import require, run
 from harness.source.spec import Spec
 from harness.store import Store, write_atomically
 
@@ -114,12 +116,12 @@ def unpack(package: Path, scratch: Path, tree: Path) -> None:
         "--strip-components=3",
         "./usr/src/linux-source-*.tar.*",
     ]
-    log.info("dpkg-deb --fsys-tarfile %s | tar -x -C %s './usr/src/linux-source-*.tar.*'", package, scratch)
+    log.info("%s |", shlex.join(listing))
     with subprocess.Popen(listing, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as producer:
-        taken = subprocess.run(take, stdin=producer.stdout, capture_output=True, check=False, env=neutral_environment())
+        taken = run(take, log=log, stdin=producer.stdout)
     tarballs = sorted(scratch.glob("linux-source-*.tar.*"))
-    if producer.returncode or taken.returncode or not tarballs:
-        why = taken.stderr.decode(errors="replace").strip().splitlines()
+    if producer.returncode or taken.status or not tarballs:
+        why = taken.errors.strip().splitlines()
         raise HostError(f"{package.name}: no source tarball came out of it ({why[0] if why else 'dpkg-deb failed'})")
     if tarballs[0].suffix == ".xz":
         require("xz", f"unpacking {tarballs[0].name}")
@@ -178,7 +180,7 @@ def _wanted(spec: Spec, store: Store, available: list[str], etc: Path) -> str:
     """The version that ``spec`` means today."""
     if spec.version in available:
         return spec.version
-    with store.lock("apt"):
+    with interruption.lock(store, "apt"):
         apt = Apt(store, etc)
         remembered = apt.root / f"candidate-{spec.value}"
         if (
@@ -198,9 +200,9 @@ def _ensure(spec: Spec, version: str, store: Store, etc: Path) -> Path:
     """The place of an unpacked version, which is downloaded if need be."""
     place = place_of(store, spec.value, version)
     store.pin(place)
-    with store.lock(f"src-{place.name}"):
+    with interruption.lock(store, f"src-{place.name}"):
         if not place.is_dir():
-            with store.lock("apt"), store.scratch() as scratch, store.making(place) as fresh:
+            with interruption.lock(store, "apt"), store.scratch() as scratch, store.making(place) as fresh:
                 deb = Apt(store, etc).download(f"linux-source-{spec.value}", version, scratch)
                 unpack(deb, scratch, fresh / "linux")
     store.touch(place)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HostError, UsageError
+from harness.interruption import interruptible
 from harness.source import banner, debian, tree
 from harness.source.manifest import Manifest, identity
 from harness.source.spec import Spec
@@ -104,11 +105,12 @@ def _image(spec: Spec) -> Source:
 def resolve(spec: Spec, store: Store) -> Source:
     """Find (debian: download) what ``spec`` names.
 
-    UsageError when it is not there or no kernel, HostError when this host cannot get it.
+    UsageError when it is not there or no kernel, HostError when this host cannot get it, Interrupted after interrupt().
     """
     try:
-        if spec.kind == "debian":
-            return _debian(spec, store)
-        return _tree(spec, store) if spec.kind == "tree" else _image(spec)
+        with interruptible():
+            if spec.kind == "debian":
+                return _debian(spec, store)
+            return _tree(spec, store) if spec.kind == "tree" else _image(spec)
     except OSError as e:
         raise HostError(f"{spec}: {e.strerror} ({e.filename}); is the disk full?") from e

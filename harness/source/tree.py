@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A developer's own checkout, read as it is on disk and left untouched.
 
-The files are those that git tracks and those that the tree's own .gitignore files do not exclude, so that what an earlier
-build left in the tree is no part of it.  Content hashes are remembered by the file's stat data, as git's index does, and a
-file that changed so lately that its time stamps cannot tell is hashed again (git's "racy clean" entries).
+The files are those that git tracks and those that neither the tree's own .gitignore files nor its .git/info/exclude exclude, so
+that what an earlier build left in the tree is no part of it.  What the user's own configuration excludes (core.excludesFile)
+does not matter: the same tree is the same to everybody.  Content hashes are remembered by the file's stat data, as git's index
+does, and a file that changed so lately that its time stamps cannot tell is hashed again (git's "racy clean" entries).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from harness import interruption
 from harness.errors import UsageError
 from harness.source.command import neutral_environment, require, run
 from harness.source.manifest import Manifest, describe, mode_of, read_content
@@ -46,8 +48,11 @@ def _names(output: bytes) -> Iterable[str]:
 
 
 def _list_untracked(root: Path, git_dir: Path | None) -> set[str] | None:
-    """What is neither tracked nor excluded by the tree's .gitignore files, or None when git cannot tell."""
-    argv = ("ls-files", "-z", "--others", "--exclude-per-directory=.gitignore")
+    """What is neither tracked nor excluded by the tree, or None when git cannot tell."""
+    argv = ["ls-files", "-z", "--others", "--exclude-per-directory=.gitignore"]
+    if git_dir is None and (own := _git(root, "rev-parse", "--git-path", "info/exclude")):
+        exclude = root / os.fsdecode(own.removesuffix(b"\n"))
+        argv += [f"--exclude-from={exclude}"] if exclude.is_file() else []
     found = _git(root, *argv, git_dir=git_dir)
     return None if found is None else set(_names(found))
 
@@ -124,9 +129,16 @@ def _hash_all(root: str, pending: list[tuple[str, str]]) -> Iterable[tuple[str, 
 
     if len(pending) < 64:
         return [one(item) for item in pending]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        chunks = [pending[i : i + 256] for i in range(0, len(pending), 256)]
-        return [entry for done in pool.map(lambda chunk: [one(item) for item in chunk], chunks) for entry in done]
+    chunks = [pending[i : i + 256] for i in range(0, len(pending), 256)]
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    entries: list[tuple[str, str]] = []
+    try:
+        for done in pool.map(lambda chunk: [one(item) for item in chunk], chunks):
+            interruption.check()
+            entries += done
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return entries
 
 
 def snapshot(root: Path, store: Store, cache_file: Path) -> Manifest:

@@ -3,5 +3,6 @@
 
 from harness.verdict.cell import judge_cell, rejudge
 from harness.verdict.judging import Evidence, judge_workload
+from harness.verdict.live import Live
 
-__all__ = ["Evidence", "judge_cell", "judge_workload", "rejudge"]
+__all__ = ["Evidence", "Live", "judge_cell", "judge_workload", "rejudge"]

@@ -15,8 +15,9 @@ from harness.guest.record import NAME, BootRecord, CellRecord, Outcome, Workload
 from harness.journal.reader import Record
 from harness.oracle import Oracle
 from harness.results import CellResult, CrashReport, RunResult, Verdict, WorkloadResult
+from harness.verdict.account import Account, Replay
 from harness.verdict.judging import Evidence, judge_workload, taint_report
-from harness.verdict.replay import Account, MakeOracle, Replay, chunks, replay
+from harness.verdict.replay import MakeOracle, chunks, replay
 
 log = logging.getLogger("harness.verdict")
 
@@ -32,14 +33,16 @@ def judge_cell(
     planned: Planned,
     facts: Mapping[str, str] | None = None,
     make: MakeOracle = Oracle,
+    replayed: Mapping[int, Replay] | None = None,
 ) -> CellResult:
     """Judge what lies in ``directory`` (a run's cells/ID), and nothing else.
 
     ``planned`` are the workloads that should have run, in their order, each with its properties; ``facts`` are those
-    of the stages before the guest.  Missing or damaged files make LOST, BOOT or INFRA, never an exception.
+    of the stages before the guest; ``replayed`` are the journals, by boot, that need not be replayed again
+    (:class:`harness.verdict.live.Live`).  Missing or damaged files make LOST, BOOT or INFRA, never an exception.
     """
-    told = _told(directory, make)
-    replays = {b.number: replay(chunks(directory / b.journal), make) for b in told.boots if b.journal}
+    told, done = _told(directory, make), replayed or {}
+    replays = {b.number: done.get(b.number) or replay(chunks(directory / b.journal), make) for b in told.boots if b.journal}
     blame = {b.number: _crashes(directory, b) for b in told.boots}
     results = _judge_all(told, replays, blame, planned)
     for name, properties in planned.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.findings import Finding, Tier
 from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord
 from harness.results import CrashReport, Verdict, WorkloadResult
-from harness.verdict.replay import Account
+from harness.verdict.account import Account
 
 Decision = tuple[Verdict, str]
 
@@ -46,6 +46,7 @@ def judge_workload(evidence: Evidence) -> WorkloadResult:
         operation=operation,
         prop=prop,
         seconds=account.seconds if account else 0.0,
+        complete=account is not None and not account.problem,
         boot=evidence.boot.number if evidence.boot else 1,
     )
 
@@ -165,18 +166,27 @@ def _believable(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
 
 def _found(evidence: Evidence, findings: Sequence[Finding]) -> Decision | None:
     """The chain of records up to a finding is whole, so it stands, however the journal ends."""
-    account = evidence.account
-    if account is not None and account.control_failed:
-        # Reclaim did nothing at all: what it left behind says nothing about KSM.
-        findings = [f for f in findings if f.op != "reclaim"]
+    account, boot = evidence.account, evidence.boot
     if account is not None:
-        findings = [f for f in findings if not _ran_out_of_time(account, f)]
+        findings = [f for f in findings if counts(account, f)]
     if not findings:
         return None
     first = min(findings, key=lambda f: f.follows)
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     early = f"; then {account.problem}" if account is not None and account.problem else ""
+    if early and boot is not None and boot.stop is Stop.HALTED:
+        early = "; the guest was stopped there"
     return Verdict.FAIL, f"{first.summary}{more}{early}"
+
+
+def counts(account: Account, finding: Finding) -> bool:
+    """Does it count against the kernel, by what is known so far?
+
+    Not if reclaim did nothing at all: what it left behind says nothing about KSM.
+    """
+    if account.control_failed and finding.op == "reclaim":
+        return False
+    return not _ran_out_of_time(account, finding)
 
 
 def _ran_out_of_time(account: Account, finding: Finding) -> bool:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BuildError, HarnessError, HostError, UsageError
-from harness.kernel import Interrupted, Kernel, MakeError, build, interrupt, toolchain
+from harness.interruption import Interrupted, interrupt
+from harness.kernel import Kernel, MakeError, build, toolchain
 from harness.kernel import build as build_function
 from harness.kernel.kernel import load
 from harness.source import parse_spec, resolve

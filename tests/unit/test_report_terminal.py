@@ -89,7 +89,7 @@ def test_crashes_that_differ_in_numbers_only_are_one_problem() -> None:
         (WorkloadResult("w", ("P1", "P2"), Verdict.SKIP, "r"), {"P1": "SKIP", "P2": "SKIP"}),
         (WorkloadResult("w", ("P1", "P2"), Verdict.FAIL, "r", (still_mapped("w", "P2", 1),)), {"P1": "PASS", "P2": "FAIL"}),
         (
-            WorkloadResult("w", ("P1", "P2"), Verdict.FAIL, "r", (still_mapped("w", "P2", 1),), operation="exit (seq 9)"),
+            WorkloadResult("w", ("P1", "P2"), Verdict.FAIL, "r", (still_mapped("w", "P2", 1),), complete=False),
             {"P1": "LOST", "P2": "FAIL"},
         ),
         (

@@ -6,15 +6,22 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from harness.errors import HostError, UsageError
-from harness.source import debian, parse_spec
+from harness.cli import main
+from harness.errors import ExitCode, HostError, UsageError
+from harness.interruption import Interrupted, interrupt
+from harness.source import debian, parse_spec, resolve
 from harness.source.resolve import release_of
 from harness.store import Store
 
@@ -154,3 +161,103 @@ def test_a_package_without_source_is_refused(archive: Archive, store: Store, tmp
     subprocess.run(["dpkg-deb", "--build", str(tmp_path / "empty"), str(tmp_path / "x.deb")], check=True, capture_output=True)
     with pytest.raises(HostError, match="no source tarball"):
         debian.unpack(tmp_path / "x.deb", scratch, tmp_path / "tree")
+
+
+class Mirror(ThreadingHTTPServer):
+    """Serves the archive over HTTP, and stops in the middle of the package."""
+
+    daemon_threads = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.root = root
+        self.stalled, self.over = threading.Event(), threading.Event()
+
+
+class Answer(BaseHTTPRequestHandler):
+    """To one request."""
+
+    server: Mirror
+
+    def do_GET(self) -> None:
+        path = self.server.root / Path(self.path).name
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if path.suffix == ".deb":
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            self.server.stalled.set()
+            self.server.over.wait(60)
+            return
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    server = Mirror(archive.root)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (archive.etc / "sources.list").write_text(f"deb [trusted=yes] http://127.0.0.1:{server.server_port} ./\n")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    locate = debian.locate
+    monkeypatch.setattr(debian, "locate", lambda spec, store: locate(spec, store, archive.etc))
+    yield server
+    server.over.set()
+    server.shutdown()
+    server.server_close()
+
+
+def nothing_is_left(store: Store) -> None:
+    assert not list((store.root / "tmp").iterdir())
+    assert not list((store.root / "src").iterdir())
+    ours = str(store.root).encode()
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if ours in p.read_bytes()]
+    with store.try_lock("apt") as free:
+        assert free is not None
+
+
+def test_a_download_in_another_thread_is_interrupted(mirror: Mirror, store: Store) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(resolve, parse_spec("debian:6.1"), store) for _ in range(2))
+        assert mirror.stalled.wait(30)
+        start = time.monotonic()
+        interrupt()
+        for ended in (first, second):  # one waits for the mirror, the other for its lock
+            with pytest.raises(Interrupted):
+                ended.result(10)
+    assert time.monotonic() - start < 3
+    nothing_is_left(store)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", ["run", "build"])
+def test_an_interrupt_during_a_download(
+    words: str, number: signal.Signals, mirror: Mirror, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KSM_HARNESS_STORE", str(store.root))
+    sent: list[float] = []
+
+    def send() -> None:
+        if mirror.stalled.wait(30):
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    old = signal.getsignal(signal.SIGTERM)
+    try:
+        code = main([words, "--kernel", "debian:6.1", *(["--out", str(tmp_path / "out")] if words == "run" else [])])
+    finally:
+        signal.signal(signal.SIGTERM, old)
+        sender.join()
+    assert code == ExitCode.INTERRUPTED
+    assert time.monotonic() - sent[0] < 3
+    nothing_is_left(store)

@@ -195,6 +195,40 @@ def test_odd_names(linux: Path, store: Store) -> None:
     assert of(linux, store).identity == first.identity
 
 
+@pytest.mark.parametrize("worktree", [False, True])
+def test_what_the_repository_itself_excludes_is_no_part(linux: Path, store: Store, worktree: bool) -> None:
+    git(linux, "init", "-q")
+    git(linux, "add", ".")
+    git(linux, "commit", "-q", "-m", "x")
+    (linux / ".git/info/exclude").write_text("/notes/\n*.o.d\n!mm/kept.o.d\n")
+    tree = linux
+    if worktree:  # has the file of the repository that it belongs to
+        tree = linux.parent / "worktree"
+        git(linux, "worktree", "add", "-q", str(tree))
+    first = of(tree, store).identity
+    (tree / "notes").mkdir()
+    (tree / "notes/todo").write_text("x")
+    (tree / "mm/ksm.o.d").write_text("x")
+    assert of(tree, store).identity == first
+    (tree / "mm/kept.o.d").write_text("x")
+    assert of(tree, store).identity != first
+
+
+def test_what_the_user_excludes_everywhere_does_not_matter(linux: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(linux, "init", "-q")
+    git(linux, "add", ".")
+    (linux / "mm/new.c").write_text("x")
+    first = of(linux, store).identity
+    home = linux.parent / "home"
+    (home / ".config/git").mkdir(parents=True)
+    (home / ".config/git/ignore").write_text("new.c\n")
+    (home / "ignore").write_text("new.c\n")
+    (home / ".gitconfig").write_text(f"[core]\n\texcludesFile = {home}/ignore\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert of(linux, store).identity == first
+
+
 def test_nested_repository_is_no_part(linux: Path, store: Store) -> None:
     git(linux, "init", "-q")
     git(linux, "add", ".")

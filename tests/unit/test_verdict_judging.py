@@ -11,8 +11,8 @@ import pytest
 from harness.findings import Finding, Tier
 from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord
 from harness.results import CrashReport, Verdict
+from harness.verdict.account import Account, Reset
 from harness.verdict.judging import Evidence, judge_workload, taint_report
-from harness.verdict.replay import Account, Reset
 
 FINDING = Finding(
     "P1", "still-mapped", "reclaim", Tier.SAFETY, "new_fork", 41, "C still maps 256 KSM pages", "swapped", "mapped", "why"
@@ -73,6 +73,16 @@ def test_findings_before_an_early_end_fail_whoever_ended_it() -> None:
         assert result.verdict is Verdict.FAIL
         assert result.reason.endswith("; then the journal ended before the workload did")
         assert result.operation == "exit (seq 44)"
+
+
+def test_a_guest_that_was_stopped_at_a_finding() -> None:
+    cut = account(findings=[FINDING], problem="the journal ended before the workload did")
+    halted = BootRecord(1, hello=True, stop=Stop.HALTED, reason="--fail-fast: stopped at the first finding")
+    result = judge_workload(Evidence(told(Outcome.LOST, reason=halted.reason), halted, cut))
+    assert (result.verdict, result.complete) == (Verdict.FAIL, False)
+    assert result.reason == "C still maps 256 KSM pages; the guest was stopped there"
+    after = judge_workload(Evidence(told(Outcome.NOTRUN, reason=halted.reason), halted))
+    assert (after.verdict, after.reason) == (Verdict.LOST, "was not run: --fail-fast: stopped at the first finding")
 
 
 def test_findings_of_an_inconsistent_journal_are_listed_and_not_counted() -> None:

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The oracle at work while the guest lives: it reads the journals of a cell as they grow.
+
+It works in a thread of its own, so that a slow oracle keeps nobody waiting: neither the guest, which goes on, nor the event
+loop that serves it.  What it reads are the files that anybody may judge again later, and the code is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from harness.findings import Finding
+from harness.guest.record import numbered
+from harness.journal.reader import Record
+from harness.oracle import Oracle
+from harness.verdict.account import Replay
+from harness.verdict.judging import counts
+from harness.verdict.replay import MakeOracle, Replayer
+
+PIECE = 1 << 14  # bytes between two looks at whether the judgement is still wanted
+
+OnFinding = Callable[[Finding], None]
+
+
+class Live:
+    """Judges a cell that is running.  Use as a context manager around ``run_cell``, with ``record`` as its ``on_record``.
+
+    ``on_finding`` gets each finding that counts against the kernel, in the judging thread, as soon as it is known.  After the
+    guest has ended ``finish`` gives what judge_cell() takes as ``replayed``.
+    """
+
+    def __init__(self, directory: Path, on_finding: OnFinding, make: MakeOracle = Oracle) -> None:
+        self._directory = directory
+        self._on_finding = on_finding
+        self._make = make
+        self._boots: dict[int, tuple[IO[bytes], Replayer]] = {}
+        self._wake = threading.Event()
+        self._ended = self._abandoned = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"oracle of {directory.name}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._abandoned = True
+        self._end()
+        for file, _ in self._boots.values():
+            file.close()
+
+    def record(self, boot: int, record: Record) -> None:
+        """The journal of this boot has grown."""
+        if boot not in self._boots:
+            with contextlib.suppress(OSError):  # it will be judged from the files, or be missed there
+                file = (self._directory / numbered("journal.jsonl", boot)).open("rb", buffering=0)
+                self._boots[boot] = file, Replayer(self._make)
+        self._wake.set()
+
+    def finish(self) -> dict[int, Replay]:
+        """The journals replayed to their ends, by boot.  No boot is running any more.  May take as long as the oracle does."""
+        self._end()
+        if self._failure is not None:
+            raise self._failure
+        return {number: replayer.finish() for number, (_, replayer) in self._boots.items()}
+
+    def _end(self) -> None:
+        self._ended = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            ended = False
+            while not ended:
+                self._wake.wait()
+                self._wake.clear()
+                ended = self._ended  # before the last look
+                for file, replayer in list(self._boots.values()):
+                    self._catch_up(file, replayer)
+        except BaseException as e:  # raised again in finish()
+            self._failure = e
+
+    def _catch_up(self, file: IO[bytes], replayer: Replayer) -> None:
+        while not self._abandoned and (piece := file.read(PIECE)):
+            for account, finding in replayer.feed(piece):
+                if counts(account, finding):
+                    self._on_finding(finding)
