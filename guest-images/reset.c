@@ -12,17 +12,51 @@
 
 #include "init.h"
 
+static const char *const memcgs[] = { MEMCG, OTHER_MEMCG };
+
 static bool memcg_empty(void)
 {
-	char text[64];
+	char text[64], path[64];
+	bool empty = true;
 
-	return read_file(MEMCG "/cgroup.procs", text, sizeof(text)) <= 0;
+	for (size_t i = 0; i < sizeof(memcgs) / sizeof(memcgs[0]); i++) {
+		snprintf(path, sizeof(path), "%s/cgroup.procs", memcgs[i]);
+		empty &= read_file(path, text, sizeof(text)) <= 0;
+	}
+	return empty;
+}
+
+static void kill_memcg(const char *memcg)
+{
+	char text[16384], path[64], *line, *save = NULL;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", memcg);
+	if (read_file(path, text, sizeof(text)) <= 0)
+		return;
+	for (line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save))
+		kill(atoi(line), SIGKILL);
+}
+
+/* Away with both, and only the first one comes back. */
+static bool new_memcg(char *why, size_t size)
+{
+	for (size_t i = 0; i < sizeof(memcgs) / sizeof(memcgs[0]); i++)
+		if (rmdir(memcgs[i]) < 0 && errno != ENOENT) {
+			snprintf(why, size, "rmdir %s: %s", memcgs[i],
+				 strerror(errno));
+			return false;
+		}
+	if (mkdir(MEMCG, 0755) < 0) {
+		snprintf(why, size, "mkdir " MEMCG ": %s", strerror(errno));
+		return false;
+	}
+	return true;
 }
 
 /* Kill whatever a workload has left; true when nothing remains. */
 bool kill_rest(pid_t anchor)
 {
-	char text[16384], *line, *save;
 	pid_t pid;
 
 	for (int i = 0; i < 3000; i++) {
@@ -31,11 +65,8 @@ bool kill_rest(pid_t anchor)
 				return false;
 		if (memcg_empty())
 			return true;
-		save = NULL;
-		read_file(MEMCG "/cgroup.procs", text, sizeof(text));
-		for (line = strtok_r(text, "\n", &save); line;
-		     line = strtok_r(NULL, "\n", &save))
-			kill(atoi(line), SIGKILL);
+		for (size_t k = 0; k < sizeof(memcgs) / sizeof(memcgs[0]); k++)
+			kill_memcg(memcgs[k]);
 		usleep(1000);
 	}
 	return false;
@@ -82,14 +113,7 @@ bool reset(const char *next, pid_t anchor)
 	}
 	ok = ok && ksm_is_zero(why, sizeof(why));
 	pin_tunables();
-	if (rmdir(MEMCG) < 0 && errno != ENOENT && ok) {
-		snprintf(why, sizeof(why), "rmdir " MEMCG ": %s", strerror(errno));
-		ok = false;
-	}
-	if (mkdir(MEMCG, 0755) < 0 && ok) {
-		snprintf(why, sizeof(why), "mkdir " MEMCG ": %s", strerror(errno));
-		ok = false;
-	}
+	ok = ok && new_memcg(why, sizeof(why));
 	j_begin("reset");
 	j_str("next", next);
 	j_bool("ok", ok);

@@ -16,7 +16,7 @@ from harness.oracle.trees import Chain
 
 _SCANS = ("scan", "run", "unmergeable", "set")
 _FAULTS = ("write", "fill", "scan", "run", "unmergeable", "mlock")
-_READS = ("read", "verify", "write", "fill", "mlock")
+_READS = ("read", "touch", "verify", "write", "fill", "mlock")
 
 _WHY = {
     "pages_shared": "stable nodes with an item (stable_tree_append, remove_rmap_item_from_tree, remove_node_from_stable_tree)",

@@ -30,6 +30,7 @@ class Kind(enum.Enum):
     OTHER_FRAME = "identity/moved"
     MAPCOUNT = "mapcount"
     NOT_LOCKED = "not-locked"
+    NOT_RESTORED = "not-locked/missed"
     OFFSET = "swap-offset"
 
     @property
@@ -88,6 +89,10 @@ _WORDS: dict[Kind, tuple[Tier, str, str, str, str]] = {
         Tier.ACCOUNTING, "have locked but not marked mlocked", "PG_mlocked set", "not set",
         "mlock_pte_range marks every present page, and rmap marks those mapped into a VM_LOCKED vma later",
     ),
+    Kind.NOT_RESTORED: (
+        Tier.ACCOUNTING, "have locked but not marked mlocked again", "PG_mlocked set again", "not set",
+        "the walk for references, or the one that unmaps, met the VM_LOCKED vma and must restore the mlock which got missed",
+    ),
     Kind.MAPCOUNT: (
         Tier.ACCOUNTING, "see a wrong mapcount of", "as many as there are ptes", "another number",
         "each pte that maps the page counts, with or without an rmap_item",
@@ -124,7 +129,8 @@ class Mismatches:
             return
         if page is not None:
             self._wrong.add(page)
-        op = self.since.last("mlock") if kind is Kind.NOT_LOCKED else self._op(pte, page)
+        marks = {Kind.NOT_LOCKED: "mlock", Kind.NOT_RESTORED: "reclaim"}
+        op = self.since.last(marks[kind]) if kind in marks else self._op(pte, page)
         self._put(kind, op, pte.mm, area, index, seen, expected)
 
     def state(self, mm: Mm, area: str, addr: int, index: int, pte: Pte | None, seen: str) -> None:
@@ -182,4 +188,5 @@ def _difference(kind: Kind, op: str, case: _Case) -> Difference:
         kind=kind.word, op=op, tier=tier, summary=summary, places=case.places,
         expected=f"{expected}" + (f" ({case.expected})" if case.expected else ""),
         seen=f"{seen}" + (f" ({case.seen})" if case.seen else ""), why=why,
+        prop="P10" if kind is Kind.NOT_RESTORED else "",
     )  # fmt: skip

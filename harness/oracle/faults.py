@@ -27,6 +27,13 @@ def read(memory: Memory, mm: Mm, addr: int) -> None:
         memory.stamp(pte)
     elif pte.entry is not None:
         swap_in(memory, pte, vma_of(mm, addr), write=False)
+    else:
+        _use(pte)
+
+
+def _use(pte: Pte) -> None:
+    """An access without a fault: it makes the pte young unless the TLB has it, as where clearing the bit flushes nothing."""
+    pte.young = pte.young or None
 
 
 def write(memory: Memory, mm: Mm, addr: int) -> Page:
@@ -41,6 +48,7 @@ def write(memory: Memory, mm: Mm, addr: int) -> Page:
     assert page is not None
     if page.exclusive:
         pte.dirty = True
+        _use(pte)
         return page
     return wp_fault(memory, pte, vma)
 
@@ -56,7 +64,7 @@ def wp_fault(memory: Memory, pte: Pte, vma: Vma) -> Page:
         page.anon_vma, page.exclusive = _own_anon_vma(memory, pte, vma), True  # page_move_anon_rmap
         # A reference from another CPU's pagevec makes it a copy instead: the frame is not to be relied upon.
         page.pfn = None
-        pte.dirty = True
+        pte.dirty = pte.young = True
         memory.stamp(pte)
         return page
     return _copy(memory, pte, vma)
@@ -158,17 +166,8 @@ def _try_to_free_swap(page: Page, vma: Vma, write: bool) -> bool:
 def zap_range(memory: Memory, mm: Mm, start: int, end: int) -> None:
     """unmap_vmas: all ptes of a range become none."""
     for pte in list(mm.ptes_in(start, end)) if end - start < len(mm.ptes) else _ptes_between(mm, start, end):
-        note_unlock(pte)
         memory.zap(pte)
 
 
 def _ptes_between(mm: Mm, start: int, end: int) -> list[Pte]:
     return sorted((p for a, p in mm.ptes.items() if start <= a < end), key=lambda p: p.addr)
-
-
-def note_unlock(pte: Pte) -> None:
-    """A pte leaves a locked vma while others may be locked: the page's mlock_count "might undercount"."""
-    if pte.mm.ever_locked and pte.page is not None and len(pte.page.ptes) > 1:
-        vma = pte.mm.vma_at(pte.addr)
-        if vma is not None and vma.flags.locked:
-            pte.page.mlock_unsure = True

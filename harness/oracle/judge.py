@@ -11,11 +11,11 @@ from harness.oracle.address_space import Mm
 from harness.oracle.runs import ranges
 
 # Of these the journal's property in progress is believed when a rule does not name a better one.
-IN_PROGRESS = frozenset(f"P{n}" for n in (*range(1, 10), *range(14, 19)))
+IN_PROGRESS = frozenset(f"P{n}" for n in (*range(1, 11), *range(12, 19)))
 
 _UNMERGE = ("run", "unmergeable")
 _WRITES = ("write", "fill")
-_READS = ("read", "verify")
+_READS = ("read", "touch", "verify")
 
 
 @dataclass

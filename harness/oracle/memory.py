@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.oracle.anon_vma import AnonVma, AnonVmas
+from harness.oracle.mlock import Mlock
 from harness.oracle.semantics import Semantics
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ class Page:
     """A page frame of anonymous memory: plain, or a KSM page (then ``node`` is its stable node, if it has one)."""
 
     __slots__ = (
-        "anon_vma", "by", "content", "entry", "exclusive", "extra_refs", "freed", "index", "ksm", "memcg",
-        "mlock_unsure", "node", "pfn", "ptes", "seen", "unsure", "when",
+        "anon_vma", "by", "content", "entry", "exclusive", "extra_refs", "freed", "idle", "index", "ksm", "memcg", "mlock",
+        "node", "pfn", "ptes", "seen", "unsure", "when", "young",
     )  # fmt: skip
 
     def __init__(self, content: int, memcg: str) -> None:
@@ -34,7 +35,9 @@ class Page:
         self.exclusive = False  # PageAnonExclusive
         self.entry: SwapEntry | None = None  # in the swap cache under this entry
         self.freed = False
-        self.mlock_unsure = False  # __munlock_page "might undercount"
+        self.mlock = Mlock()
+        self.idle = False  # PG_idle
+        self.young: bool | None = False  # PG_young: idle page tracking took a young bit from a pte
         self.unsure = False  # what it is can no longer be told, so nothing but its bytes is judged
         self.by = ""  # the operation that made it what it is, and its number
         self.when = 0
@@ -50,7 +53,7 @@ class Page:
 class Pte:
     """A page table entry that is not none: it maps a page, holds a swap entry, or maps the page of zeros."""
 
-    __slots__ = ("addr", "by", "dirty", "entry", "mm", "page", "swp_exclusive", "when", "zero")
+    __slots__ = ("addr", "by", "dirty", "entry", "mm", "page", "swp_exclusive", "when", "young", "zero")
 
     def __init__(self, mm: Mm, addr: int) -> None:
         self.mm = mm
@@ -59,9 +62,16 @@ class Pte:
         self.entry: SwapEntry | None = None
         self.zero = False
         self.dirty = False
+        self.young: bool | None = False  # None: an access may have set it or not, as a TLB had the pte
         self.swp_exclusive = False  # pte_swp_exclusive
         self.by = ""  # the operation that changed it last, and its number
         self.when = 0
+
+    @property
+    def locked(self) -> bool:
+        """It lies in a VM_LOCKED vma."""
+        vma = self.mm.vma_at(self.addr) if self.mm.ever_locked else None
+        return vma is not None and vma.flags.locked
 
     @property
     def content(self) -> int:
@@ -121,7 +131,10 @@ class Memory:
         if not page.ptes:
             self.unmapped.discard(page)
         pte.page = page
+        pte.young = True
         page.ptes.add(pte)
+        if pte.locked:  # mlock_vma_page; what was just read from swap may not be on the LRU yet
+            page.mlock.lock(on_lru=page.entry is None)
         self.stamp(pte)
 
     def new_page(self, pte: Pte, vma: Vma, content: int) -> Page:
@@ -143,6 +156,8 @@ class Memory:
             return
         page.ptes.discard(pte)
         pte.page = None
+        if pte.locked:  # munlock_vma_page
+            page.mlock.unlock(others=any(p.locked for p in page.ptes))
         if not page.ptes:
             self.release(page)
 

@@ -109,6 +109,7 @@ class Model:
         if old.page is not None:
             old.page.exclusive = False
             memory.map(new, old.page)
+            new.young = False  # pte_mkold
         elif old.entry is not None:
             old.swp_exclusive = False
             new.entry = old.entry
@@ -135,7 +136,6 @@ class Model:
         self.ksmd.exit(mm)
         self._pins.close(mm)
         for pte in sorted(mm.ptes.values(), key=_addr):
-            faults.note_unlock(pte)
             self.memory.zap(pte)
         for vma in list(mm.vmas):
             mm.remove(vma)
@@ -183,6 +183,9 @@ class Model:
     def mlock(self, mm: Mm, start: int, end: int, *, onfault: bool) -> None:
         """mlock2; without MLOCK_ONFAULT the range is populated, by writing where that is allowed."""
         mm.ever_locked = True
+        for pte in mm.ptes_in(start, end):  # mlock_pte_range
+            if pte.page is not None and not pte.locked:
+                pte.page.mlock.lock()
         vmas = mm.change(start, end, lambda f: replace(f, locked=True, onfault=onfault))
         if onfault:
             return  # populate_vma_page_range: "it has no work to do here"
@@ -195,7 +198,8 @@ class Model:
     def munlock(self, mm: Mm, start: int, end: int) -> None:
         """VM_LOCKED goes."""
         for pte in mm.ptes_in(start, end):
-            faults.note_unlock(pte)
+            if pte.page is not None and pte.locked:
+                pte.page.mlock.unlock(others=any(p.locked for p in pte.page.ptes if p is not pte))
         mm.change(start, end, lambda f: replace(f, locked=False, onfault=False))
 
     def pin(self, mm: Mm, start: int, end: int) -> None:
@@ -254,7 +258,7 @@ class Model:
 
     def plan_reclaim(self, memcg: str) -> dict[Page, list[Pte]]:
         """For each page that is charged to ``memcg``, the ptes that reclaim takes it out of."""
-        return {page: rmap.to_unmap(self.memory, page) for page in self.pages() if page.memcg == memcg}
+        return {page: rmap.to_unmap(self.memory, page, memcg) for page in self.pages() if page.memcg == memcg}
 
     def drop_unmapped(self, memcg: str) -> None:
         """Reclaim also frees what only the swap cache holds."""
@@ -274,7 +278,7 @@ class Model:
         plan = {}
         for pte in mm.ptes_in(start, end):
             if pte.page is not None and pte.page.mapcount == 1:
-                plan[pte.page] = rmap.to_unmap(self.memory, pte.page)
+                plan[pte.page] = rmap.to_unmap(self.memory, pte.page, None)
         return plan
 
 

@@ -119,8 +119,8 @@ class _Comparison:
                 self.found.add(Kind.STILL_KSM if ksm else Kind.NOT_KSM, pte, page, area, i)
             if run.mapcount != len(page.ptes):
                 self.found.add(Kind.MAPCOUNT, pte, page, area, i, f"mapcount {run.mapcount}", f"mapcount {len(page.ptes)}")
-            if mm.ever_locked and not mlocked and self._must_be_mlocked(page):
-                self.found.add(Kind.NOT_LOCKED, pte, page, area, i)
+            if mm.ever_locked:
+                self._mark(pte, page, area, i, mlocked)
 
     def _frame(self, pte: Pte, page: Page, area: str, i: int, pfn: int) -> None:
         """The page's frame: that of the last observation, and no other page's."""
@@ -132,11 +132,17 @@ class _Comparison:
             kind = Kind.SHARED if other.content != page.content else Kind.TOGETHER
             self.found.add(kind, pte, page, area, i, f"frame {pfn:#x}, which another page has")
 
-    def _must_be_mlocked(self, page: Page) -> bool:
-        """PG_mlocked is certain where no locked mapping has gone away meanwhile."""
-        if page.mlock_unsure or not (self.model.semantics.mlock_marks_ksm or not page.ksm):
-            return False
-        return rmap.locked(page)
+    def _mark(self, pte: Pte, page: Page, area: str, i: int, mlocked: bool) -> None:
+        """PG_mlocked must stand where a lock is counted; a kernel that does not lose it where others do is no worse."""
+        mlock = page.mlock
+        if mlocked and not mlock.marked:
+            if rmap.locked(page):
+                mlock.observe()
+        elif mlock.marked and not mlocked and not mlock.unsure and self._marks(page) and rmap.locked(page):
+            self.found.add(Kind.NOT_RESTORED if mlock.missed else Kind.NOT_LOCKED, pte, page, area, i)
+
+    def _marks(self, page: Page) -> bool:
+        return self.model.semantics.mlock_marks_ksm or not page.ksm
 
     def _swapped(self, mm: Mm, area: str, start: int, index: int, run: Run) -> None:
         ptes = mm.ptes

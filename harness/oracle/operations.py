@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from harness.oracle import ageing
 from harness.oracle.address_space import Mm
 from harness.oracle.model import MASK, Model
 from harness.oracle.records import Fields, decimal
@@ -124,9 +125,30 @@ def _churn(model: Model, op: Fields, ret: Fields) -> None:
     """Nothing remains."""
 
 
+def _move(model: Model, op: Fields, ret: Fields) -> None:
+    """What the process has touched stays charged to where it was."""
+    model.actor(op.text("actor")).memcg = op.text("memcg")
+
+
+def _clear_refs(model: Model, op: Fields, ret: Fields) -> None:
+    ageing.clear_refs(model.actor(op.text("actor")))
+
+
+def _touch(model: Model, op: Fields, ret: Fields) -> None:
+    ageing.touch(model, *pages_of(model, op))
+
+
+def _putback(model: Model, op: Fields, ret: Fields) -> None:
+    ageing.putback(*pages_of(model, op))
+
+
+def _idle_set(model: Model, op: Fields, ret: Fields) -> None:
+    ageing.idle_set(*pages_of(model, op))
+
+
 OPERATIONS: dict[str, Apply] = {
     "spawn": _spawn, "map": _map, "fill": _write, "write": _write, "read": _read, "mergeable": _mergeable,
     "unmergeable": _unmergeable, "pageout": _pageout, "fork": _fork, "exit": _exit, "exec": _exec, "munmap": _munmap,
     "mprotect": _mprotect, "mlock": _mlock, "munlock": _munlock, "pin": _pin, "unpin": _unpin, "run": _run, "set": _set,
-    "churn": _churn,
+    "churn": _churn, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback, "idle_set": _idle_set,
 }  # fmt: skip

@@ -14,6 +14,7 @@ from harness.oracle.observe import PageObserver
 from harness.oracle.operations import OPERATIONS, pages_of
 from harness.oracle.reclaimed import judge_reclaim, read_attempts, read_keep
 from harness.oracle.records import Fields, Record, decimal
+from harness.oracle.references import Ageing, judge_idle
 from harness.oracle.semantics import Semantics, semantics_from_hello
 
 _KINDS = frozenset({"op", "ret", "obs", "note", "skip", "error", "stuck", "end"})
@@ -151,15 +152,22 @@ class Oracle:
             raise ret.fail(f"the control is gone or stuck, not {control!r}")
         if control == "stuck" and not self.control_failed:
             self.control_failed = f"ordinary memory (Z.z) was still present after {len(attempts.maps)} attempts ({ret.where})"
-        idle = not any(p.page for name, mm in self.model.actors.items() if name == "Z" for p in mm.ptes.values())
+        controls = [mm for name, mm in self.model.actors.items() if name.startswith("Z") and mm.memcg == memcg]
+        idle = not any(p.page for mm in controls for p in mm.ptes.values())
         ksm = [p for p in self.model.pages() if p.ksm and p.memcg == memcg]
+        ageing = Ageing(self.model, memcg)
         differences = judge_reclaim(self.model, memcg, kept, attempts, judged=control == "gone")
+        differences += ageing.judge(self.model, op, ret, attempts.final)
         if differences and idle:
             self.notes.append(f"{ret.where}: the control had nothing to show, as Z.z was swapped out before")
         lingering = ret.number("lingering", 0)
         if lingering > sum(1 for p in ksm if not p.ptes and not p.freed):
             self._lingering(lingering, ret.where)
         return differences
+
+    def _idle_read(self, op: Fields, ret: Fields) -> list[Difference]:
+        mm, start, end = pages_of(self.model, op)
+        return judge_idle(self.model, mm, op.text("area"), start, ret, end - start)
 
     def _lingering(self, count: int, where: str) -> None:
         """Their writing has not ended: which of the pages stay in the swap cache is not told."""
@@ -202,5 +210,5 @@ class Oracle:
 
 # The operations whose results are compared with the prediction.
 _JUDGED: Mapping[str, Callable[[Oracle, Fields, Fields], list[Difference]]] = {
-    "scan": Oracle._scan, "verify": Oracle._verify, "reclaim": Oracle._reclaim,
+    "scan": Oracle._scan, "verify": Oracle._verify, "reclaim": Oracle._reclaim, "idle_read": Oracle._idle_read,
 }  # fmt: skip

@@ -6,7 +6,6 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from harness.oracle import rmap
 from harness.oracle.address_space import Area, Mm
 from harness.oracle.memory import Page, SwapEntry
 from harness.oracle.model import Model
@@ -107,7 +106,7 @@ def _chains(tree: StableTree) -> dict[str, int]:
 
 def _flags(page: Page) -> int:
     flags = _MMAP_ANON | (KPF_KSM if page.ksm else 0) | (KPF_SWAPCACHE if page.entry is not None else 0)
-    return flags | (KPF_MLOCKED | KPF_UNEVICTABLE if rmap.locked(page) else 0)
+    return flags | (KPF_MLOCKED | KPF_UNEVICTABLE if page.mlock.marked else 0)
 
 
 def _states(mm: Mm, area: Area) -> list[list[Any]]:

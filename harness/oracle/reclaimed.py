@@ -86,7 +86,8 @@ def judge_reclaim(model: Model, memcg: str, kept: set[Pte], attempts: Attempts, 
     for page in model.pages():
         expected = set(plan.get(page, ()))
         if judged and not page.unsure and not rmap.undecided(model.memory, page, memcg):
-            _compare(page, expected, final, kept, wrong)
+            at_will = page in plan and rmap.stopped_by_lock(model.memory, page, memcg)
+            _compare(page, expected, final, kept, wrong, at_will=at_will)
             if expected == page.ptes and not page.extra_refs:
                 _half_unmapped(page, attempts, wrong)
         swapped = [p for p in sorted(page.ptes, key=_place) if final.get(p, "S" if p in expected else "P") == "S"]
@@ -98,10 +99,13 @@ def judge_reclaim(model: Model, memcg: str, kept: set[Pte], attempts: Attempts, 
     return list(_differences(wrong))
 
 
-def _compare(page: Page, expected: set[Pte], final: Mapping[Pte, str], kept: set[Pte], wrong: _Wrong) -> None:
+def _compare(page: Page, expected: set[Pte], final: Mapping[Pte, str], kept: set[Pte], wrong: _Wrong, *, at_will: bool) -> None:
+    """``at_will``: the walk was stopped by a lock; which ptes it passed before is a matter of its order, owed to nobody."""
     keeps = not kept.isdisjoint(page.ptes)
     for pte in page.ptes:
         state = final.get(pte)
+        if at_will and state != "N" and not pte.locked:
+            continue
         if state == "P" and pte in expected and not keeps:
             wrong.still_mapped[pte] = page
         elif state == "S" and pte not in expected:
@@ -215,6 +219,7 @@ def _locked_swapped(ptes: Mapping[Pte, Page]) -> Difference:
         expected="present in all mappers, as one of them is locked",
         seen=f"{pages(places.count())} swapped",
         why="a mlocked page is unevictable, and try_to_unmap_one stops at VM_LOCKED",
+        prop="P10" if any(page.mlock.missed for page in ptes.values()) else "",
     )  # fmt: skip
 
 

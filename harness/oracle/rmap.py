@@ -14,21 +14,27 @@ def walk(page: Page) -> Iterator[tuple[Vma, Pte]]:
 
     This is reach(node) of invariant I5: what is mapped elsewhere stays mapped, on a correct kernel too.
     """
-    return _walk_ksm(page) if page.ksm else _walk_anon(page)
+    for vma, addr in visits(page):
+        pte = vma.mm.ptes.get(addr)
+        if pte is not None and pte.page is page:
+            yield vma, pte
 
 
-def _walk_anon(page: Page) -> Iterator[tuple[Vma, Pte]]:
+def visits(page: Page) -> Iterator[tuple[Vma, int]]:
+    """Every vma and address at which a walk calls rmap_one, whether the page is mapped there or not."""
+    return _visit_ksm(page) if page.ksm else _visit_anon(page)
+
+
+def _visit_anon(page: Page) -> Iterator[tuple[Vma, int]]:
     """rmap_walk_anon: the vmas of the page's anon_vma that cover its index."""
     if page.anon_vma is None:
         return
     for vma in list(page.anon_vma.vmas):
         if vma.start <= page.index < vma.end:
-            pte = vma.mm.ptes.get(page.index)
-            if pte is not None and pte.page is page:
-                yield vma, pte
+            yield vma, page.index
 
 
-def _walk_ksm(page: Page) -> Iterator[tuple[Vma, Pte]]:
+def _visit_ksm(page: Page) -> Iterator[tuple[Vma, int]]:
     """rmap_walk_ksm: first the vmas of each item's own mm, then those of other mms (search_new_forks)."""
     if page.node is None:
         return
@@ -37,11 +43,8 @@ def _walk_ksm(page: Page) -> Iterator[tuple[Vma, Pte]]:
             addr = item.addr
             assert item.anon_vma is not None
             for vma in list(item.anon_vma.vmas):
-                if not vma.start <= addr < vma.end or (item.mm is vma.mm) == search_new_forks:
-                    continue
-                pte = vma.mm.ptes.get(addr)
-                if pte is not None and pte.page is page:
-                    yield vma, pte
+                if vma.start <= addr < vma.end and (item.mm is vma.mm) != search_new_forks:
+                    yield vma, addr
 
 
 def reachable(page: Page) -> set[Pte]:
@@ -51,33 +54,35 @@ def reachable(page: Page) -> set[Pte]:
 
 def locked(page: Page) -> bool:
     """A VM_LOCKED vma maps the page."""
-    for pte in page.ptes:
-        if pte.mm.ever_locked:
-            vma = pte.mm.vma_at(pte.addr)
-            if vma is not None and vma.flags.locked:
-                return True
-    return False
+    return any(pte.locked for pte in page.ptes)
 
 
-def referenced_meets_lock(page: Page, memcg: str) -> bool:
+def referenced_meets_lock(page: Page, memcg: str | None) -> bool:
     """The walk for references (folio_referenced_one) meets a VM_LOCKED vma; it leaves out the vmas of other memcgs."""
-    return any(vma.flags.locked for vma, _ in walk(page) if vma.mm.memcg == memcg)
+    return any(vma.flags.locked for vma, _ in walk(page) if memcg in (None, vma.mm.memcg))
 
 
 def undecided(memory: Memory, page: Page, memcg: str) -> bool:
-    """PG_mlocked may have been lost ("might undercount"), and no walk for references would restore it."""
-    return memory.semantics.mlock_marks_ksm and page.mlock_unsure and locked(page) and not referenced_meets_lock(page, memcg)
+    """Whether PG_mlocked was lost ("might undercount") cannot be told, and no walk for references would restore it."""
+    return memory.semantics.mlock_marks_ksm and page.mlock.unsure and locked(page) and not referenced_meets_lock(page, memcg)
 
 
-def to_unmap(memory: Memory, page: Page) -> list[Pte]:
+def stopped_by_lock(memory: Memory, page: Page, memcg: str) -> bool:
+    """A lock that PG_mlocked tells nothing of is met by the walk that unmaps first, as the one for references filters."""
+    return memory.semantics.mlock_marks_ksm and not page.mlock.marked and locked(page) and not referenced_meets_lock(page, memcg)
+
+
+def to_unmap(memory: Memory, page: Page, memcg: str | None) -> list[Pte]:
     """The ptes which reclaim takes the page out of (mm/vmscan.c: shrink_folio_list), in the walk's order.
 
-    A page that is mlocked is not on a list that reclaim looks at, and should PG_mlocked be missing, the walk for
-    references restores it when it meets a VM_LOCKED vma.  Before 5.18 that walk let reclaim go on, and the one that
-    unmaps stopped at the VM_LOCKED vma, with what came before it unmapped.
+    A page that is mlocked is not on a list that reclaim looks at.  Should PG_mlocked be missing, the walk for
+    references restores it when it meets a VM_LOCKED vma of the memcg that reclaim is for; else the walk that unmaps,
+    which knows of no memcg, stops at the VM_LOCKED vma, with what came before it unmapped.  Before 5.18 it always did.
     """
     if memory.semantics.mlock_marks_ksm or not page.ksm:
-        return [] if locked(page) else [pte for _, pte in walk(page)]
+        marked = page.mlock.marked or not memory.semantics.mlock_marks_ksm
+        if locked(page) and (marked or page.mlock.unsure or referenced_meets_lock(page, memcg)):
+            return []
     ptes = []
     for vma, pte in walk(page):
         if vma.flags.locked:

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.system
 
 # patch: the properties of which one must be named, the workloads to run.  Where nothing is swapped out any more each
 # reclaim is waited for in vain, so there only those that matter are run.
+AGEING = "fork_references,memcg_references,missed_mlock"
 BROKEN = {
     "01-no-second-pass": ({"P1"}, "new_fork,fork_tree,owner_exit"),
     "03-break-after-first-fork": ({"P2"}, "all"),
@@ -21,6 +22,16 @@ BROKEN = {
     "19-swap-shared-sharing": ({"P14", "P15"}, "all"),
     "25-vmscan-never-unmaps-ksm": ({"P1"}, "new_fork,fork_tree"),
     "29-unmerge-leaves-items": ({"P18"}, "all"),
+    "41-referenced-ignores-forks": ({"P12"}, AGEING),
+    "42-idle-ignores-forks": ({"P12"}, AGEING),
+    "43-referenced-first-item-only": ({"P12"}, AGEING),
+    "44-referenced-forgets-lock": ({"P10"}, AGEING),
+    "45-mlock-not-restored": ({"P10"}, AGEING),
+    "46-unmap-forgets-lock": ({"P10"}, AGEING),
+    "47-memcg-filter-dropped": ({"P13"}, AGEING),
+    "48-memcg-filter-inverted": ({"P13"}, AGEING),
+    "49-references-not-counted": ({"P12"}, AGEING),
+    "50-memcg-filter-only-own": ({"P13"}, AGEING),
 }
 
 

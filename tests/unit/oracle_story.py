@@ -82,8 +82,10 @@ class Story:
         number = len(self.model.actors[actor].areas)
         self.op("map", actor=actor, area=area, addr=f"{0x1000000000 + number * 0x4000000:x}", bytes=npages * 4096)
 
-    def on(self, op: str, actor: str, area: str = "a", first: int = 0, count: int = N, **more: Any) -> list[Finding]:
-        return self.op(op, actor=actor, area=area, first=first, count=count, **more)
+    def on(
+        self, op: str, actor: str, area: str = "a", first: int = 0, count: int = N, results: Record | None = None, **more: Any
+    ) -> list[Finding]:
+        return self.op(op, results, actor=actor, area=area, first=first, count=count, **more)
 
     def fill(
         self, actor: str, area: str = "a", first: int = 0, count: int = N, tag: int = 1, step: int = 1, op: str = "fill"

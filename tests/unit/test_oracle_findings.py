@@ -128,16 +128,16 @@ def test_a_locked_page_is_swapped() -> None:
     assert finding.pages == "P2.a[7]"
 
 
-def test_a_lock_that_may_have_been_forgotten_is_judged_only_within_its_memcg() -> None:
-    """P1 and P2 lock, P2 unlocks: PG_mlocked may be gone, and the walk for references leaves out other memcgs."""
-    for memcg, judged in (("t", ["P9:locked-swapped:reclaim"]), ("u", [])):
+def test_a_page_locked_twice_and_unlocked_once_stays() -> None:
+    """The count of locks is exact here; where it may be lost see test_oracle_ageing."""
+    for memcg in ("t", "u"):
         story = Story(p="P9")
         story.merged("P1", "P2")
         story.model.actors["P1"].memcg = memcg
         story.on("mlock", "P1", onfault=True)
         story.on("mlock", "P2", onfault=True)
         story.on("munlock", "P2")
-        assert [f.signature for f in story.reclaim(states(story, P2="S"))] == judged
+        assert [f.signature for f in story.reclaim(states(story, P2="S"))] == ["P9:locked-swapped:reclaim"]
 
 
 def test_a_kernel_that_reaches_a_parent_has_other_semantics() -> None:

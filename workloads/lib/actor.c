@@ -19,6 +19,11 @@
 
 #include "actor.h"
 #include "guest.h"
+#include "memcg.h"
+
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
 
 /* How long an actor may take for one act before it is reported as stuck. */
 #define ANSWER_SECONDS 30
@@ -81,6 +86,18 @@ static long do_stir(size_t bytes)
 	for (size_t at = 0; at < bytes; at += page_size())
 		p[at] = 1;
 	return munmap(p, bytes);
+}
+
+/* How many pages were isolated and put back: soft offlining failed on them. */
+static long do_putback(struct slot *s)
+{
+	long count = 0;
+
+	for (size_t at = 0; at < s->bytes; at += page_size())
+		if (madvise((void *)(s->addr + at), page_size(),
+			    MADV_SOFT_OFFLINE) < 0 && errno == EBUSY)
+			count++;
+	return count;
 }
 
 static void do_exec(struct slot *s)
@@ -157,6 +174,9 @@ static void act(struct slot *s)
 		break;
 	case REQ_STIR:
 		s->rc = do_stir(s->bytes);
+		break;
+	case REQ_PUTBACK:
+		s->rc = do_putback(s);
 		break;
 	case REQ_NONE:
 		break;
@@ -281,23 +301,19 @@ void must(struct actor *a, enum request request, const char *what)
 		fail(what, a->slot->error, "in %s", a->name);
 }
 
-static void join_memcg(pid_t pid)
+struct actor *spawn(const char *name)
 {
-	char text[16];
-
-	snprintf(text, sizeof(text), "%d", pid);
-	if (write_file(MEMCG "/cgroup.procs", text) < 0)
-		fail("cgroup.procs", errno, "moving %d to " MEMCG, pid);
+	return spawn_in(name, MEMCG_NAME);
 }
 
-struct actor *spawn(const char *name)
+struct actor *spawn_in(const char *name, const char *memcg)
 {
 	struct actor *a = new_actor(name);
 	pid_t pid;
 
 	op_begin("spawn");
 	j_str("actor", name);
-	j_str("memcg", MEMCG_NAME);
+	j_str("memcg", memcg);
 	op_go();
 	pid = fork();
 	if (!pid)
@@ -305,7 +321,7 @@ struct actor *spawn(const char *name)
 	if (pid < 0)
 		fail("fork", errno, "spawning %s", name);
 	a->pid = pid;
-	join_memcg(pid);
+	join_memcg(a, memcg);
 	must(a, REQ_NONE, "spawn");
 	ret_begin(0, 0);
 	j_int("pid", pid);
@@ -333,6 +349,7 @@ struct actor *fork_actor(struct actor *parent, const char *child)
 	parent->slot->child = a->slot;
 	must(parent, REQ_FORK, "fork");
 	a->pid = a->slot->pid;
+	strcpy(a->memcg, parent->memcg);
 	for (size_t i = 0; i < parent->nareas; i++)
 		copy_area(&a->areas[i], &parent->areas[i]);
 	a->nareas = parent->nareas;

@@ -18,7 +18,7 @@
 enum request {
 	REQ_NONE, REQ_MAP, REQ_FILL, REQ_READ, REQ_VERIFY, REQ_MADVISE,
 	REQ_FORK, REQ_EXIT, REQ_EXEC, REQ_MUNMAP, REQ_MPROTECT, REQ_MLOCK,
-	REQ_MUNLOCK, REQ_PIN, REQ_UNPIN, REQ_STIR,
+	REQ_MUNLOCK, REQ_PIN, REQ_UNPIN, REQ_STIR, REQ_PUTBACK,
 };
 
 /* Consecutive pages whose contents are tag, tag + step, ... */
@@ -57,6 +57,7 @@ struct actor {
 	char name[NAME_MAX_LEN + 1];
 	pid_t pid;
 	bool alive;
+	char memcg[NAME_MAX_LEN + 1];
 	struct slot *slot;
 	struct area areas[MAX_AREAS];
 	size_t nareas;
@@ -67,6 +68,8 @@ extern size_t nactors;
 
 void actors_init(void);
 struct area *find_area(struct actor *a, const char *name);
+/* Aim the actor's slot at pages of an area, and tell of them in the record. */
+void aim(struct actor *a, const char *area, size_t first, size_t count);
 /* Let the actor do what its slot says and wait; rc, negative is failure. */
 long ask(struct actor *a, enum request request);
 /* The same, but failure ends the workload. */

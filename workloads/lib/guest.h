@@ -14,6 +14,8 @@ struct workload;
 #define MEMCG_ROOT "/sys/fs/cgroup"
 #define MEMCG_NAME "t"
 #define MEMCG MEMCG_ROOT "/" MEMCG_NAME
+#define OTHER_MEMCG_NAME "u"	/* made by workloads which need a second one */
+#define OTHER_MEMCG MEMCG_ROOT "/" OTHER_MEMCG_NAME
 
 /* One numbered, checksummed run of records. */
 struct journal {

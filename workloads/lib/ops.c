@@ -26,8 +26,7 @@
 #define FIRST_ADDR 0x1000000000ul
 #define AREA_SPACING 0x4000000ul	/* 64 MiB: an area and its gap */
 
-/* Aim the actor's slot at pages of an area, and tell of them in the record. */
-static void aim(struct actor *a, const char *name, size_t first, size_t count)
+void aim(struct actor *a, const char *name, size_t first, size_t count)
 {
 	struct area *area = find_area(a, name);
 

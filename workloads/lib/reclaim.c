@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Reclaim of the actors' memcg, by cgroup2's memory.reclaim.
+ * Reclaim of a memcg, by cgroup2's memory.reclaim.
  *
  * Its return code says nothing: -EAGAIN is normal.  The page tables are looked
  * at after each attempt.  The statistics which memcg reclaim goes by may be old
@@ -18,7 +18,9 @@
 #include <unistd.h>
 
 #include "guest.h"
+#include "memcg.h"
 #include "observe.h"
+#include "walks.h"
 
 #define DEADLINE_MS 20000
 #define QUIET_MS 8000		/* nothing changed any more, in spite of */
@@ -78,7 +80,7 @@ static bool same_states(const struct picture *a, const struct picture *b)
 }
 
 /* Is nothing left that is waited for?  And is the control out? */
-static bool all_gone(const struct picture *p, bool *control)
+static bool all_gone(const struct picture *p, const struct actor *z, bool *control)
 {
 	bool gone = true;
 	size_t at = 0;
@@ -88,7 +90,7 @@ static bool all_gone(const struct picture *p, bool *control)
 		for (size_t i = 0; i < area->npages; i++, at++) {
 			if (!(p->entries[at] & PM_PRESENT))
 				continue;
-			if (!strcmp(a->name, "Z"))
+			if (a == z)
 				*control = false;
 			if (!area->keep[i])
 				gone = false;
@@ -175,22 +177,23 @@ static void j_attempt(const struct attempt *attempt, const struct picture *p)
 	j_close('}');
 }
 
-static int try_once(void)
+static int try_once(const char *memcg)
 {
+	char path[64];
+
 	/* 6.1 and later; more than the memcg can hold, so that it tries all. */
-	if (!write_file(MEMCG "/memory.reclaim", "512M"))
+	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/memory.reclaim", memcg);
+	if (!write_file(path, "512M"))
 		return 0;
 	if (errno == ENOENT)
 		skip("no memory.reclaim in cgroup2 (kernel before 5.19): no precise way to reclaim");
 	if (errno != EAGAIN && errno != EINTR && errno != EBUSY)
-		fail("memory.reclaim", errno, "of " MEMCG);
+		fail("memory.reclaim", errno, "of %s", memcg);
 	return errno;
 }
 
-static void stir(void)
+static void stir(struct actor *z)
 {
-	struct actor *z = &actors[0];
-
 	z->slot->bytes = STIR_PAGES * page_size();
 	must(z, REQ_STIR, "stirring the memcg's statistics");
 }
@@ -201,6 +204,14 @@ void keep(struct actor *a, const char *name, size_t first, size_t count)
 
 	for (size_t i = first; i < area->npages && i - first < count; i++)
 		area->keep[i] = 1;
+}
+
+/* The controls of other memcgs are not waited for. */
+static void keep_controls(const char *memcg)
+{
+	for (struct actor *a = actors; a < actors + nactors; a++)
+		if (a->alive && is_control(a) && strcmp(a->memcg, memcg))
+			keep(a, "z", 0, ALL_PAGES);
 }
 
 static void j_keep(void)
@@ -227,6 +238,12 @@ static void j_keep(void)
 
 void reclaim(void)
 {
+	reclaim_memcg(MEMCG_NAME);
+}
+
+void reclaim_memcg(const char *memcg)
+{
+	struct actor *z = control_of(memcg);
 	struct picture before = new_picture(), last = new_picture();
 	struct picture now = new_picture();
 	struct attempt attempt = { .times = 0 };
@@ -236,17 +253,21 @@ void reclaim(void)
 	bool gone, control;
 
 	/* A control that is out already would prove nothing: bring it back. */
-	read_pages(&actors[0], "z", 0, ALL_PAGES);
+	read_pages(z, "z", 0, ALL_PAGES);
+	keep_controls(memcg);
 	op_begin("reclaim");
-	j_str("memcg", MEMCG_NAME);
+	j_str("memcg", memcg);
 	j_keep();
+	j_watched();
 	op_go();
 	take(&before);
+	walks_begin();
 	ret_begin(0, 0);
 	j_open("attempts", '[');
 	while (now_ms() < start + patient(DEADLINE_MS)) {
-		int error = try_once();
+		int error = try_once(memcg);
 
+		walks_collect();
 		take(&now);
 		if (attempt.times && same_states(&last, &now)) {
 			attempt.times++;
@@ -259,7 +280,7 @@ void reclaim(void)
 			unchanged = 0;
 		}
 		memcpy(last.entries, now.entries, now.count * 8);
-		gone = all_gone(&now, &control);
+		gone = all_gone(&now, z, &control) && walks_complete();
 		/* The frames themselves go when the swap device is done. */
 		if (gone) {
 			gone_at = gone_at ? gone_at : now_ms();
@@ -275,12 +296,13 @@ void reclaim(void)
 			break;
 		}
 		if (unchanged)
-			stir();
+			stir(z);
 		usleep(unchanged < 5 ? 2000 : 50000);
 	}
 	j_attempt(&attempt, &last);
 	j_close(']');
-	all_gone(&now, &control);
+	all_gone(&now, z, &control);
+	j_walks();
 	j_str("control", control ? "gone" : "stuck");
 	j_int("lingering", lingering);
 	j_str("why", why);

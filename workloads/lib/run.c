@@ -7,6 +7,7 @@
 
 #include "actor.h"
 #include "guest.h"
+#include "memcg.h"
 
 size_t page_size(void)
 {
@@ -83,13 +84,7 @@ void run_workload(const struct workload *w, char *args)
 	j_int("page_size", page_size());
 	j_end();
 	actors_init();
-	/* Z: ordinary memory in the same memcg, the positive control. */
-	{
-		struct actor *z = spawn("Z");
-
-		map_area(z, "z", 512 << 10);
-		fill(z, "z", 0, ALL_PAGES, 1ul << 40, 1);
-	}
+	add_control("Z", MEMCG_NAME);
 	w->run();
 	end();
 	__builtin_unreachable();

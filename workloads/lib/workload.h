@@ -56,6 +56,15 @@ struct actor *fork_actor(struct actor *parent, const char *child);
 void exit_actor(struct actor *actor);
 void exec_actor(struct actor *actor);
 
+/*
+ * The memcg "u", beside the one that all actors start in ("t"), with a control
+ * of its own.  spawn_in() and move_actor() put actors there; what an actor has
+ * touched before stays charged to where it was.
+ */
+void second_memcg(void);
+struct actor *spawn_in(const char *name, const char *memcg);
+void move_actor(struct actor *actor, const char *memcg);
+
 /* Memory.  Pages first..first+count-1 of an area; ALL_PAGES to its end. */
 void map_area(struct actor *actor, const char *area, size_t bytes);
 void fill(struct actor *a, const char *area, size_t first, size_t count,
@@ -78,6 +87,8 @@ void unlock_pages(struct actor *a, const char *area, size_t first,
 		  size_t count);
 void pin(struct actor *a, const char *area, size_t first, size_t count);
 void unpin(struct actor *a);
+/* Pages that are pinned: isolated from the LRU in vain, and put back. */
+void putback(struct actor *a, const char *area, size_t first, size_t count);
 
 /* The usual start: a process with an area whose page i has content tag + i. */
 struct actor *spawn_filled(const char *name, size_t bytes, uint64_t tag);
@@ -93,6 +104,20 @@ void ksm_set(const char *file, const char *value);
 /* Reclaim of the actors' memcg.  keep(): the next one does not wait for these. */
 void keep(struct actor *a, const char *area, size_t first, size_t count);
 void reclaim(void);
+void reclaim_memcg(const char *memcg);
+
+/*
+ * Ageing.  clear_refs() makes all of an actor's ptes old; touch_pages() reads
+ * pages in a way that makes them young for sure.  idle_set() marks pages idle,
+ * idle_read() tells which still are.  watch() has the next reclaim tell how
+ * many references its walks found to the KSM pages that lie at these addresses,
+ * and go on until each was looked at.
+ */
+void clear_refs(struct actor *a);
+void touch_pages(struct actor *a, const char *area, size_t first, size_t count);
+void idle_set(struct actor *a, const char *area, size_t first, size_t count);
+void idle_read(struct actor *a, const char *area, size_t first, size_t count);
+void watch(struct actor *a, const char *area, size_t first, size_t count);
 
 void churn(unsigned int rounds);
 

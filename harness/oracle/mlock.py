@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""PG_mlocked, and the count that says how long it stays (mm/mlock.c since 5.18)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Mlock:
+    """One page's.  ``low`` and ``high`` bound page->mlock_count, where the state of pagevecs decides whether a lock counts."""
+
+    marked: bool = False  # PG_mlocked, and the page is on no list that reclaim looks at
+    low: int = 0
+    high: int = 0
+    unsure: bool = False  # whether it is marked cannot be told
+    missed: bool = False  # the mark went while a VM_LOCKED vma mapped the page ("might undercount")
+
+    def lock(self, *, on_lru: bool = True) -> None:
+        """mlock_folio, __mlock_page: a page that is off the LRU just then is marked, but not counted."""
+        self.low += on_lru
+        self.high += 1
+        self.marked, self.unsure = True, False
+
+    def unlock(self, *, others: bool) -> None:
+        """__munlock_page: the mark goes with the last lock that is counted.  ``others``: VM_LOCKED vmas map the page yet."""
+        stays, goes = self.low > 1, self.high <= 1
+        self.low, self.high = max(0, self.low - 1), max(0, self.high - 1)
+        if stays:
+            return
+        if goes:
+            self.marked = self.unsure = False
+            self.low = self.high = 0
+        else:
+            self.unsure = True
+        self.missed = others
+
+    def put_back(self, *, locked: bool) -> None:
+        """Isolated and put back after a failed migration.
+
+        try_to_migrate takes the ptes away and remove_migration_ptes gives them back, which sets the mark anew while the
+        page is off the LRU; lru_add_fn then starts to count at zero.
+        """
+        self.marked, self.unsure = locked, False
+        self.low = self.high = 0
+
+    def restore(self) -> None:
+        """folio_referenced_one, try_to_unmap_one: "Restore the mlock which got missed"."""
+        self.marked, self.unsure = True, False
+        self.low, self.high = 0, 1
+
+    def observe(self) -> None:
+        """PG_mlocked is seen where it was believed to be lost: this kernel counts better."""
+        self.marked, self.unsure = True, False
+        self.low, self.high = 0, 1 << 20

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "workload.h"
+
+/*
+ * Ageing asks all ptes of a page whether they were used, and those that fork
+ * copied before ksmd came by count like the others.  All ptes are made old,
+ * then the forks of both sharers touch some of the pages: idle page tracking
+ * must notice, and the walk for references must return the exact number.
+ * Reclaim gives such pages a second look before it unmaps them.
+ */
+WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as used")
+{
+	const size_t part = pages(32 << 10);
+	struct actor *p1, *p2, *child, *grandchild, *other;
+
+	property("P12");
+	merge_pair(&p1, &p2, 5 * part * page_size());
+	child = fork_actor(p1, "C");
+	grandchild = fork_actor(child, "G");
+	other = fork_actor(p2, "D");
+	clear_refs(p1);
+	clear_refs(p2);
+	idle_set(p1, "a", 0, ALL_PAGES);
+	touch_pages(child, "a", part, part);
+	touch_pages(grandchild, "a", 2 * part, part);
+	touch_pages(other, "a", 3 * part, 2 * part);
+	idle_read(p2, "a", 0, ALL_PAGES);
+	idle_read(p2, "a", 0, ALL_PAGES);
+
+	clear_refs(p1);
+	touch_pages(child, "a", part, 3 * part);
+	touch_pages(grandchild, "a", 2 * part, part);
+	touch_pages(other, "a", 3 * part, part);
+	touch_pages(p2, "a", 3 * part, 2 * part);
+	watch(p1, "a", 0, ALL_PAGES);
+	reclaim();
+	observe("reclaimed");
+	verify(grandchild, "a", 0, ALL_PAGES);
+	verify(other, "a", 0, ALL_PAGES);
+}

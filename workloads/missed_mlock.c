@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "workload.h"
+
+static const size_t size = 128 << 10;
+
+/*
+ * Both lock, then the count of locks is lost: soft offlining isolates the pages
+ * and fails, as they are pinned, and what is put back on the unevictable list
+ * starts at zero (mm/swap.c: lru_add_fn).  So when the second one unlocks, it is
+ * taken for the last: PG_mlocked goes, though P1's vma is VM_LOCKED.
+ */
+static void lose_mlock(struct actor *p1, struct actor *p2)
+{
+	lock_pages(p1, "a", 0, ALL_PAGES, true);
+	lock_pages(p2, "a", 0, ALL_PAGES, true);
+	pin(p1, "a", 0, ALL_PAGES);
+	putback(p1, "a", 0, ALL_PAGES);
+	unpin(p1);
+	observe("locked twice, put back");
+	unlock_pages(p2, "a", 0, ALL_PAGES);
+	observe("the lock is forgotten");
+}
+
+static void unlock_and_reclaim(struct actor *p1, struct actor *p2, struct actor *child)
+{
+	unlock_pages(p1, "a", 0, ALL_PAGES);
+	reclaim();
+	observe("unlocked and reclaimed");
+	verify(child, "a", 0, ALL_PAGES);
+	verify(p2, "a", 0, ALL_PAGES);
+	verify(p1, "a", 0, ALL_PAGES);
+}
+
+/*
+ * Reclaim looks at a page that is locked without being marked so.  The walk for
+ * references meets the VM_LOCKED vma, sets PG_mlocked again, and has the page
+ * kept in all its mappers.  That walk leaves out the vmas of other memcgs, so
+ * where the locked mapper is in another one the walk that unmaps is the first
+ * to meet it: it has to stop there, set PG_mlocked, and leave that pte alone.
+ */
+WORKLOAD(missed_mlock, "P10", "a lock that PG_mlocked tells nothing of is found by reclaim's walks")
+{
+	struct actor *p1, *p2, *child;
+
+	property("P10");
+	merge_pair(&p1, &p2, size);
+	lose_mlock(p1, p2);
+	child = fork_actor(p2, "C");
+	keep(p1, "a", 0, ALL_PAGES);
+	keep(p2, "a", 0, ALL_PAGES);
+	keep(child, "a", 0, ALL_PAGES);
+	watch(p2, "a", 0, ALL_PAGES);
+	reclaim();
+	observe("reclaimed in vain");
+	unlock_and_reclaim(p1, p2, child);
+	exit_actor(p1);
+	exit_actor(p2);
+	exit_actor(child);
+	scan(1);
+
+	second_memcg();
+	merge_pair(&p1, &p2, size);
+	lose_mlock(p1, p2);
+	child = fork_actor(p1, "C");
+	move_actor(p1, "u");
+	keep(p1, "a", 0, ALL_PAGES);
+	keep(child, "a", 0, ALL_PAGES);
+	watch(p2, "a", 0, ALL_PAGES);
+	reclaim();
+	observe("reclaimed up to the lock");
+	unlock_and_reclaim(p1, p2, child);
+}
