@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.guest.accel import Accel
+from harness.guest.ram import ram_words
 from harness.targets import Target
 
 JOURNAL_PORT = "ksm.journal"
@@ -19,26 +21,29 @@ def quoted(path: Path | str) -> str:
 
 @dataclass(frozen=True)
 class Wires:
-    """What QEMU's three character devices and its disk are connected to, in QEMU's words."""
+    """What QEMU's three character devices, its disk and its RAM are connected to, in QEMU's words."""
 
     journal: str  # chardev backend and options
     console: str
     qmp: str  # "" for none
     swap: str  # file name of the swap disk's image
+    ram: tuple[str, ...] = ()  # a file name for each NUMA node's memory, to be shared; () for memory of QEMU's own
     extra: tuple[str, ...] = ()
 
 
-def handed_over(*, journal: int, console: int, qmp: int, swap: int, log: Path) -> Wires:
-    """File descriptors of one end of a socketpair each, and of the swap disk: nothing has a name, nothing is left behind.
+def handed_over(*, journal: int, console: int, qmp: int, swap: int, log: Path, ram: Sequence[int] = ()) -> Wires:
+    """File descriptors of one end of a socketpair each, of the swap disk and, if it is shared, of the RAM of each node.
 
-    QEMU itself writes the console to ``log``, so that it survives the harness; it appends, so that the harness
-    can shorten the file under it.
+    Nothing has a name, nothing is left behind.  QEMU itself writes the console to ``log``, so that it survives the
+    harness; it appends, so that the harness can shorten the file under it.
     """
     return Wires(
         journal=f"socket,fd={journal}",
         console=f"socket,fd={console},logfile={quoted(log)},logappend=on",
         qmp=f"socket,fd={qmp}",
         swap="/dev/fdset/1",
+        # A memory backend opens its file without asking for fd sets (softmmu/physmem.c: file_ram_open).
+        ram=tuple(f"/proc/self/fd/{fd}" for fd in ram),
         extra=("-add-fd", f"fd={swap},set=1"),
     )
 
@@ -92,6 +97,7 @@ def command(
         str(target.smp),
         "-m",
         str(memory),
+        *ram_words(memory, target.smp, wires.ram),
         *firmware,
         "-kernel",
         str(kernel),

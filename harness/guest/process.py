@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,15 @@ def swap_disk(directory: Path, mib: int) -> int:
     return fd
 
 
+def ram_files(sizes: Sequence[int]) -> list[int]:
+    """A file in memory for each NUMA node, of that many MiB: its file descriptor.  It goes with its last user."""
+    fds: list[int] = []
+    for node, mib in enumerate(sizes):
+        fds.append(os.memfd_create(f"ram{node}", os.MFD_CLOEXEC))
+        os.truncate(fds[-1], mib << 20)
+    return fds
+
+
 def _write_command(path: Path, exact: tuple[str, ...], manual: tuple[str, ...], swap_mib: int) -> None:
     write_atomically(
         path,
@@ -88,6 +97,7 @@ class Qemu:
     journal: socket.socket
     console: socket.socket
     qmp: socket.socket
+    ram: tuple[int, ...] = ()  # file descriptors of each NUMA node's memory, if it is shared
 
     @property
     def pid(self) -> int:
@@ -123,14 +133,21 @@ class Qemu:
         for wire in (self.journal, self.console, self.qmp):
             with contextlib.suppress(OSError):
                 wire.close()
+        while self.ram:
+            os.close(self.ram[0])
+            self.ram = self.ram[1:]
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
 
-async def start(command_for: CommandFor, directory: Path, *, console_log: Path, suffix: str, swap_mib: int) -> Qemu:
+async def start(
+    command_for: CommandFor, directory: Path, *, console_log: Path, suffix: str, swap_mib: int, shared: Sequence[int] = ()
+) -> Qemu:
     """Start QEMU with its wires.  Must be awaited in the main thread: QEMU dies with the thread that starts it.
+
+    ``shared`` are the MiB of each NUMA node if its memory is to be looked at from here.
 
     Writes ``qemu.cmd`` and ``qemu.stderr`` (with ``suffix`` before the dot) into ``directory``.
     HostError if a program is missing; OSError if the disk is full.
@@ -146,7 +163,11 @@ async def start(command_for: CommandFor, directory: Path, *, console_log: Path, 
         journal, console, qmp = (its.fileno() for _, its in pairs)
         swap = swap_disk(directory, swap_mib)
         theirs.callback(os.close, swap)
-        argv = guarded(command_for(handed_over(journal=journal, console=console, qmp=qmp, swap=swap, log=console_log)))
+        ram = ram_files(shared)
+        for fd in ram:
+            ours.callback(os.close, fd)
+        wires = handed_over(journal=journal, console=console, qmp=qmp, swap=swap, log=console_log, ram=ram)
+        argv = guarded(command_for(wires))
         _write_command(directory / f"qemu{suffix}.cmd", argv, command_for(by_hand()), swap_mib)
         log.info("%s", shlex.join(argv))
         stderr = theirs.enter_context((directory / f"qemu{suffix}.stderr").open("wb"))
@@ -155,10 +176,11 @@ async def start(command_for: CommandFor, directory: Path, *, console_log: Path, 
             stdin=subprocess.DEVNULL,
             stdout=stderr,
             stderr=stderr,
-            pass_fds=(journal, console, qmp, swap),
+            pass_fds=(journal, console, qmp, swap, *ram),
             cwd=directory,
             start_new_session=True,  # Ctrl-C is the harness's
             restore_signals=False,  # CPython ignores SIGXFSZ and QEMU inherits that: beyond the limit a write just fails
         )
         ours.pop_all()
-    return Qemu(process, *(mine for mine, _ in pairs))
+    journal_wire, console_wire, qmp_wire = (mine for mine, _ in pairs)
+    return Qemu(process, journal_wire, console_wire, qmp_wire, tuple(ram))

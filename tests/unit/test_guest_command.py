@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from harness.guest.accel import Accel
 from harness.guest.command import append_line, by_hand, command, handed_over
+from harness.guest.ram import Range, node_sizes, ranges
 from harness.targets import table
 
 TARGETS = table()
@@ -62,3 +64,59 @@ def test_by_hand() -> None:
     assert not any("fd=" in word for word in argv)
     assert after(argv, "-mon") == ["chardev=con,mode=readline"]
     assert any(word.startswith("stdio,") for word in after(argv, "-chardev"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_two_nodes_of_which_one_has_the_cpus(name: str) -> None:
+    target, argv = TARGETS[name], build(name)
+    half = target.memory // 2
+    assert after(argv, "-numa") == ["node,nodeid=0,cpus=0,memdev=ram0", "node,nodeid=1,memdev=ram1"]
+    assert after(argv, "-object") == [f"memory-backend-ram,id=ram{node},size={half}M" for node in (0, 1)]
+
+
+def test_every_cpu_is_in_node_0() -> None:
+    target = dataclasses.replace(TARGETS["x86_64"], smp=4)
+    argv = command(target, TCG, Path("/k"), Path("/i"), WIRES, memory=512)
+    assert after(argv, "-numa") == ["node,nodeid=0,cpus=0-3,memdev=ram0", "node,nodeid=1,memdev=ram1"]
+
+
+def test_shared_ram_is_handed_over() -> None:
+    wires = handed_over(journal=5, console=6, qmp=7, swap=8, log=Path("/run/console.log"), ram=(9, 10))
+    argv = command(TARGETS["ppc64"], TCG, Path("/k"), Path("/i"), wires, memory=1024)
+    assert after(argv, "-object") == [
+        "memory-backend-file,share=on,mem-path=/proc/self/fd/9,id=ram0,size=512M",
+        "memory-backend-file,share=on,mem-path=/proc/self/fd/10,id=ram1,size=512M",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("memory", "sizes"),
+    [(512, (256, 256)), (1024, (512, 512)), (1000, (744, 256)), (768, (512, 256)), (511, (511,)), (64, (64,))],
+)
+def test_what_cannot_be_halved_in_blocks_goes_to_node_0(memory: int, sizes: tuple[int, ...]) -> None:
+    assert node_sizes(memory) == sizes
+
+
+MTREE = """FlatView #1
+ AS "cpu-smm-0", root: memory
+ Root memory region: memory
+  0000000000000000-00000000000c2fff (prio 0, ram): ram0
+FlatView #3
+ AS "memory", root: system
+ AS "cpu-memory-0", root: system
+ Root memory region: system
+  0000000000000000-000000000009ffff (prio 0, ram): ram0
+  00000000000a0000-00000000000bffff (prio 1, i/o): vga
+  00000000000c0000-000000000fffffff (prio 0, rom): ram0 @00000000000c0000
+  0000000010000000-000000001fffffff (prio 0, ram): ram1
+  00000000fffc0000-00000000ffffffff (prio 0, rom): pc.bios
+"""
+
+
+def test_where_ram_is_as_qemu_tells_it() -> None:
+    assert ranges(MTREE) == (
+        Range(0, 0xA0000, 0, 0),
+        Range(0xC0000, 0xFF40000, 0, 0xC0000),
+        Range(0x10000000, 0x10000000, 1, 0),
+    )
+    assert ranges("Unknown command") == ()
