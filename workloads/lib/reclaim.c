@@ -98,19 +98,25 @@ static bool all_gone(const struct picture *p, const struct actor *z, bool *contr
 	return gone;
 }
 
-/* Page frames that were mapped before, are not now, and still are KSM pages. */
+/*
+ * Page frames that were mapped before, are not now, and still are KSM pages.
+ * One that something maps has been freed and taken by another process: where
+ * KPF_KSM stands on every anonymous page (6.12) it looks like a KSM page still.
+ */
 static size_t count_lingering(const struct picture *before,
 			      const struct picture *now)
 {
 	size_t lingering = 0;
 
 	for (size_t i = 0; i < before->count; i++) {
-		uint64_t pfn = before->entries[i] & PM_VALUE;
+		uint64_t pfn = before->entries[i] & PM_VALUE, flags;
 		bool mapped = false, counted = false;
 
 		if (!(before->entries[i] & PM_PRESENT) ||
-		    (now->entries[i] & PM_PRESENT) ||
-		    !(page_flags(pfn) >> KPF_KSM & 1))
+		    (now->entries[i] & PM_PRESENT))
+			continue;
+		flags = page_flags(pfn);
+		if (!(flags >> KPF_KSM & 1) || (flags >> KPF_MMAP & 1))
 			continue;
 		for (size_t k = 0; k < now->count && !mapped; k++)
 			mapped = (now->entries[k] & PM_PRESENT) &&
