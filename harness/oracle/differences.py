@@ -28,6 +28,10 @@ class Kind(enum.Enum):
     TOGETHER = "identity/together"
     APART = "identity/apart"
     OTHER_FRAME = "identity/moved"
+    SAME_FRAME = "identity/stayed"
+    SPECIAL = "entry-left"
+    POISONED = "poisoned"
+    NOT_POISONED = "not-poisoned"
     MAPCOUNT = "mapcount"
     NOT_LOCKED = "not-locked"
     NOT_RESTORED = "not-locked/missed"
@@ -41,6 +45,10 @@ class Kind(enum.Enum):
 
 # Of each kind: tier, what the processes do, what was expected, what was seen, why.  The order is that of the findings.
 _WORDS: dict[Kind, tuple[Tier, str, str, str, str]] = {
+    Kind.SPECIAL: (
+        Tier.SAFETY, "have neither a page nor a swap entry for", "present or swapped", "a migration or hwpoison entry",
+        "remove_migration_ptes walks all ptes that try_to_migrate has replaced, and nothing poisoned these pages",
+    ),
     Kind.LOST: (
         Tier.SAFETY, "lost", "present or swapped", "none",
         "nothing but munmap, exec and exit takes a page away",
@@ -84,6 +92,18 @@ _WORDS: dict[Kind, tuple[Tier, str, str, str, str]] = {
     Kind.OTHER_FRAME: (
         Tier.ACCOUNTING, "have another frame than before for", "the same frame", "another one",
         "nobody wrote to these pages, nothing moved them, and a KSM page stays when items or forks are added",
+    ),
+    Kind.SAME_FRAME: (
+        Tier.ACCOUNTING, "have the same frame as before for", "another frame", "the same one",
+        "the page was migrated, and its old frame is out of use or on another node",
+    ),
+    Kind.POISONED: (
+        Tier.SAFETY, "map a poisoned frame for", "a frame that is in order", "KPF_HWPOISON set",
+        "a page is moved to a new frame before soft offline marks the old one",
+    ),
+    Kind.NOT_POISONED: (
+        Tier.SAFETY, "map, without its mark, the poisoned frame of", "KPF_HWPOISON set", "not set",
+        "a page with a memory error that was not handled stays marked",
     ),
     Kind.NOT_LOCKED: (
         Tier.ACCOUNTING, "have locked but not marked mlocked", "PG_mlocked set", "not set",
@@ -135,20 +155,22 @@ class Mismatches:
 
     def state(self, mm: Mm, area: str, addr: int, index: int, pte: Pte | None, seen: str) -> None:
         """A pte that is not in the predicted state: ``seen`` is P, S or N."""
-        words = {"P": "present", "S": "swapped", "N": "none"}
+        words = {"P": "present", "S": "swapped", "X": "a special entry", "N": "none"}
         expected = "none"
         kind = Kind.MAPPED
         op = self.since.last()
         if pte is not None:
-            expected = "swapped" if pte.entry is not None else "present"
+            expected = "swapped" if pte.entry is not None else "poisoned" if pte.poison else "present"
             op = self._op(pte, pte.page)
             if pte.page is not None:
                 self._wrong.add(pte.page)
-            if seen == "N":
+            if seen == "X":
+                kind = Kind.SPECIAL
+            elif seen == "N":
                 kind = Kind.LOST
             elif seen == "S":
                 kind = Kind.LOCKED_SWAPPED if pte.page is not None and rmap.locked(pte.page) else Kind.UNMAPPED
-            elif pte.by in ("reclaim", "pageout"):
+            elif pte.poison or pte.by in ("reclaim", "pageout"):
                 kind = Kind.STILL_MAPPED
         self._put(kind, op, mm, area, index, words[seen], expected)
 

@@ -47,8 +47,8 @@ def _ptes(model: Model) -> Iterator[str]:
         for addr, pte in mm.ptes.items():
             if (pte.mm, pte.addr) != (mm, addr):
                 yield f"I1 the pte at {mm.name}:{addr:x} believes it is elsewhere"
-            if (pte.page is not None) + (pte.entry is not None) + pte.zero != 1:
-                yield f"I9 the pte at {mm.name}:{addr:x} is not exactly one of present, swapped and zeros"
+            if (pte.page is not None) + (pte.entry is not None) + pte.zero + pte.poison != 1:
+                yield f"I9 the pte at {mm.name}:{addr:x} is not exactly one of present, swapped, poisoned and zeros"
             if pte.page is not None:
                 mapped.setdefault(pte.page, set()).add(pte)
             if pte.entry is not None:

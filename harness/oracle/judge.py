@@ -11,11 +11,12 @@ from harness.oracle.address_space import Mm
 from harness.oracle.runs import ranges
 
 # Of these the journal's property in progress is believed when a rule does not name a better one.
-IN_PROGRESS = frozenset(f"P{n}" for n in (*range(1, 11), *range(12, 19)))
+IN_PROGRESS = frozenset(f"P{n}" for n in (*range(1, 11), *range(12, 20), 21))
 
 _UNMERGE = ("run", "unmergeable")
 _WRITES = ("write", "fill")
 _READS = ("read", "touch", "verify")
+_MOVES = ("soft_offline", "move_pages", "compact", "offline_block")
 
 
 @dataclass
@@ -82,6 +83,7 @@ class Judge:
         self.workload = workload
         self.prop = ""  # in progress
         self.since = Since()
+        self.shown: set[str] = set()  # of P19 and P21, those of which an operation has been done
         self._told: set[str] = set()
         self._first: tuple[int, str] | None = None  # record and property of the first finding
 
@@ -111,6 +113,22 @@ class Judge:
 
     def attribute(self, kind: str, op: str) -> str:
         """The property that a difference of this kind after this operation breaks."""
+        if op in _MOVES:
+            return "P19"
+        if op == "hwpoison":
+            return "P21"
+        prop = self._attribute(kind, op)
+        # What goes wrong in the bookkeeping of pages that were moved or poisoned before.
+        return self.prop if self.prop in self.shown and prop in ("P1", "P14", "P15", "P16") else prop
+
+    def note_op(self, op: str) -> None:
+        """An operation that what comes later may be a consequence of."""
+        if op in _MOVES:
+            self.shown.add("P19")
+        elif op == "hwpoison":
+            self.shown.add("P21")
+
+    def _attribute(self, kind: str, op: str) -> str:
         if kind.startswith("counter-"):
             return self._counter(kind.removeprefix("counter-"), op)
         if kind in ("locked-swapped", "not-locked"):

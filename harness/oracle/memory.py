@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from harness.oracle.trees import Node
 
 
+SIGBUS = -2  # in a content's place: whoever touches the page is killed
+
+
 class Page:
     """A page frame of anonymous memory: plain, or a KSM page (then ``node`` is its stable node, if it has one)."""
 
     __slots__ = (
         "anon_vma", "by", "content", "entry", "exclusive", "extra_refs", "freed", "idle", "index", "ksm", "memcg", "mlock",
-        "node", "pfn", "ptes", "seen", "unsure", "when", "young",
+        "moves", "node", "pfn", "poisoned", "ptes", "seen", "unsure", "when", "young",
     )  # fmt: skip
 
     def __init__(self, content: int, memcg: str) -> None:
@@ -39,6 +42,8 @@ class Page:
         self.idle = False  # PG_idle
         self.young: bool | None = False  # PG_young: idle page tracking took a young bit from a pte
         self.unsure = False  # what it is can no longer be told, so nothing but its bytes is judged
+        self.poisoned = False  # PG_hwpoison
+        self.moves = 0  # to another frame, since it was observed last
         self.by = ""  # the operation that made it what it is, and its number
         self.when = 0
         self.pfn: int | None = None  # as observed last
@@ -51,9 +56,9 @@ class Page:
 
 
 class Pte:
-    """A page table entry that is not none: it maps a page, holds a swap entry, or maps the page of zeros."""
+    """A page table entry that is not none: it maps a page, holds a swap or a hwpoison entry, or maps the page of zeros."""
 
-    __slots__ = ("addr", "by", "dirty", "entry", "mm", "page", "swp_exclusive", "when", "young", "zero")
+    __slots__ = ("addr", "by", "dirty", "entry", "mm", "page", "poison", "swp_exclusive", "when", "young", "zero")
 
     def __init__(self, mm: Mm, addr: int) -> None:
         self.mm = mm
@@ -61,6 +66,7 @@ class Pte:
         self.page: Page | None = None
         self.entry: SwapEntry | None = None
         self.zero = False
+        self.poison = False  # hwpoison entry: a touch raises SIGBUS
         self.dirty = False
         self.young: bool | None = False  # None: an access may have set it or not, as a TLB had the pte
         self.swp_exclusive = False  # pte_swp_exclusive
@@ -78,7 +84,10 @@ class Pte:
         """The tag of the bytes that the process sees there."""
         if self.page is not None:
             return self.page.content
-        return self.entry.content if self.entry is not None else 0
+        if self.entry is None:
+            return SIGBUS if self.poison else 0
+        cached = self.entry.cached
+        return SIGBUS if cached is not None and cached.poisoned else self.entry.content  # do_swap_page
 
 
 class SwapEntry:
@@ -110,6 +119,7 @@ class Memory:
     tick: int = 0
     unmapped: set[Page] = field(default_factory=set)  # without ptes, but kept by the swap cache or a pin
     unsure: str = ""  # why the counters can no longer be predicted
+    migrations: int = 0  # of pages, as operations asked for
 
     def doubt(self, why: str) -> None:
         """From here on the counters cannot be predicted; the first reason stays."""
@@ -144,7 +154,7 @@ class Memory:
         page.index = pte.addr
         page.exclusive = True
         page.by, page.when = self.op, self.tick
-        pte.zero = False
+        pte.zero = pte.poison = False
         pte.dirty = True
         self.map(pte, page)
         return page

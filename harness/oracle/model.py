@@ -104,7 +104,7 @@ class Model:
         """copy_present_pte, copy_nonpresent_pte."""
         memory = self.memory
         new = memory.pte(child, old.addr)
-        new.zero, new.dirty = old.zero, old.dirty
+        new.zero, new.dirty, new.poison = old.zero, old.dirty, old.poison
         memory.stamp(new)
         if old.page is not None:
             old.page.exclusive = False

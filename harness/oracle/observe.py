@@ -13,7 +13,7 @@ from harness.oracle.judge import Difference, Since
 from harness.oracle.memory import Page, Pte, SwapEntry
 from harness.oracle.model import Model
 from harness.oracle.records import Fields
-from harness.oracle.runs import KPF_KSM, KPF_MLOCKED, Run, decode
+from harness.oracle.runs import KPF_HWPOISON, KPF_KSM, KPF_MLOCKED, Run, decode
 
 
 class PageObserver:
@@ -86,6 +86,8 @@ class _Comparison:
                     self._present(mm, area_name, area.start, index, run)
                 elif run.kind == "S":
                     self._swapped(mm, area_name, area.start, index, run)
+                elif run.kind == "X":
+                    self._special(mm, area_name, area.start, index, run)
                 else:
                     self._none(mm, area_name, area.start, index, run)
                 index += run.count
@@ -97,6 +99,7 @@ class _Comparison:
     def _present(self, mm: Mm, area: str, start: int, index: int, run: Run) -> None:
         ptes, number = mm.ptes, self.number
         ksm, mlocked = bool(run.flags & KPF_KSM), bool(run.flags & KPF_MLOCKED)
+        poisoned = bool(run.flags & KPF_HWPOISON)
         pfn = run.value - run.stride
         for i in range(index, index + run.count):
             pfn += run.stride
@@ -109,7 +112,7 @@ class _Comparison:
                     self._state(mm, area, start, i, "P", pfn, ksm)
                 continue
             if page.unsure:
-                page.ksm, page.pfn, page.seen = ksm, pfn, number
+                page.ksm, page.pfn, page.seen, page.moves = ksm, pfn, number, 0
                 continue
             if page.seen != number:  # the first pte of this page in this observation
                 self._frame(pte, page, area, i, pfn)
@@ -121,12 +124,17 @@ class _Comparison:
                 self.found.add(Kind.MAPCOUNT, pte, page, area, i, f"mapcount {run.mapcount}", f"mapcount {len(page.ptes)}")
             if mm.ever_locked:
                 self._mark(pte, page, area, i, mlocked)
+            if poisoned != page.poisoned:
+                self.found.add(Kind.POISONED if poisoned else Kind.NOT_POISONED, pte, page, area, i)
 
     def _frame(self, pte: Pte, page: Page, area: str, i: int, pfn: int) -> None:
         """The page's frame: that of the last observation, and no other page's."""
-        if page.pfn is not None and page.pfn != pfn and not self.moved:
-            self.found.add(Kind.OTHER_FRAME, pte, page, area, i, f"frame {pfn:#x}", f"frame {page.pfn:#x}")
-        page.pfn, page.seen = pfn, self.number
+        if page.pfn is not None and not self.moved:
+            if page.pfn != pfn and not page.moves:
+                self.found.add(Kind.OTHER_FRAME, pte, page, area, i, f"frame {pfn:#x}", f"frame {page.pfn:#x}")
+            elif page.pfn == pfn and page.moves == 1:
+                self.found.add(Kind.SAME_FRAME, pte, page, area, i, f"frame {pfn:#x}")
+        page.pfn, page.seen, page.moves = pfn, self.number, 0
         other = self.frames.setdefault(pfn, page)
         if other is not page and not other.unsure:
             kind = Kind.SHARED if other.content != page.content else Kind.TOGETHER
@@ -160,6 +168,14 @@ class _Comparison:
             if self.offsets.setdefault(offset, entry) is not entry:
                 self.found.add(Kind.OFFSET, pte, None, area, i, f"offset {offset:#x}, which another page has", "one of its own")
 
+    def _special(self, mm: Mm, area: str, start: int, index: int, run: Run) -> None:
+        """An entry that is no swap entry: of a migration that never ended, or of a page with a memory error."""
+        ptes = mm.ptes
+        for i in range(index, index + run.count):
+            pte = ptes.get(start + i)
+            if pte is None or not pte.poison:
+                self._state(mm, area, start, i, "X", 0, False)
+
     def _none(self, mm: Mm, area: str, start: int, index: int, run: Run) -> None:
         ptes = mm.ptes
         for i in range(index, index + run.count):
@@ -167,7 +183,7 @@ class _Comparison:
                 self._state(mm, area, start, i, "N", 0, False)
 
     def _state(self, mm: Mm, area: str, start: int, i: int, kind: str, value: int, ksm: bool) -> None:
-        """Present, swapped or none: not as predicted."""
+        """Present, swapped, a special entry or none: not as predicted."""
         pte = mm.ptes.get(start + i)
         self.resync.append(_Resync(mm, start + i, kind, value, ksm))
         if pte is not None and _told_by_pageout(pte, kind):
@@ -190,7 +206,10 @@ class _Comparison:
         vma = r.mm.vma_at(r.addr)
         if r.kind == "N" or vma is None:
             return
-        page = memory.new_page(memory.pte(r.mm, r.addr), vma, content)
+        if r.kind == "X":
+            memory.pte(r.mm, r.addr).poison = True
+            return
+        page = memory.new_page(memory.pte(r.mm, r.addr), vma, max(0, content))
         page.unsure, page.pfn, page.ksm, page.exclusive = True, r.value, r.ksm, not r.ksm
         memory.doubt("a page was not where the model has it")
         if r.kind == "S":

@@ -61,7 +61,7 @@ def _pageout(model: Model, op: Fields, ret: Fields) -> None:
         model.memory.swap_out(page, ptes)
         for pte in ptes:
             if pte.entry is not None:
-                pte.entry.unsure = page.ksm
+                pte.entry.unsure = page.ksm and not page.extra_refs  # a pinned one does stay
 
 
 def _fork(model: Model, op: Fields, ret: Fields) -> None:
@@ -121,6 +121,10 @@ def _set(model: Model, op: Fields, ret: Fields) -> None:
         model.set_tunable(op.text("file"), _value(op))
 
 
+def _compact(model: Model, op: Fields, ret: Fields) -> None:
+    """Any page may have moved; that all its mappers went along is seen at the next observation."""
+
+
 def _churn(model: Model, op: Fields, ret: Fields) -> None:
     """Nothing remains."""
 
@@ -150,5 +154,6 @@ OPERATIONS: dict[str, Apply] = {
     "spawn": _spawn, "map": _map, "fill": _write, "write": _write, "read": _read, "mergeable": _mergeable,
     "unmergeable": _unmergeable, "pageout": _pageout, "fork": _fork, "exit": _exit, "exec": _exec, "munmap": _munmap,
     "mprotect": _mprotect, "mlock": _mlock, "munlock": _munlock, "pin": _pin, "unpin": _unpin, "run": _run, "set": _set,
-    "churn": _churn, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback, "idle_set": _idle_set,
+    "churn": _churn, "compact": _compact, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback,
+    "idle_set": _idle_set,
 }  # fmt: skip

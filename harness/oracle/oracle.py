@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.findings import Finding
+from harness.oracle import migration, poison
 from harness.oracle.contents import judge_contents, read_contents
 from harness.oracle.counters import Counters
 from harness.oracle.judge import Difference, Judge, Since
@@ -40,7 +41,7 @@ class Oracle:
         self._pages = PageObserver(self.model)
         self._counters = Counters(self.model, self.page_size, decimal(hello.get("cpus")) or 1)
         self._pending: tuple[int, Fields] | None = None
-        self._migrated: int | None = None
+        self._migrated: tuple[int | None, int] = None, 0
         self._scans_known = False
         self._ended = False
 
@@ -86,6 +87,7 @@ class Oracle:
         self._pending = None
         self.model.begin_op(name)
         self._judge.since.ops.append(name)
+        self._judge.note_op(name)
         if ret.number("rc") < 0:
             self._failed(name, ret)
             return []
@@ -142,6 +144,15 @@ class Oracle:
         differences = judge_contents(self.model, mm, op.text("area"), op.number("first"), seen)
         self.model.read(mm, start, end)
         return differences
+
+    def _soft_offline(self, op: Fields, ret: Fields) -> list[Difference]:
+        return migration.soft_offline(self.model, op, ret)
+
+    def _move_pages(self, op: Fields, ret: Fields) -> list[Difference]:
+        return migration.move_pages(self.model, op, ret)
+
+    def _hwpoison(self, op: Fields, ret: Fields) -> list[Difference]:
+        return poison.hwpoison(self.model, op, ret)
 
     def _reclaim(self, op: Fields, ret: Fields) -> list[Difference]:
         memcg = op.text("memcg")
@@ -202,13 +213,15 @@ class Oracle:
             self.notes.append(text)
 
     def _pages_moved(self, obs: Fields) -> bool:
-        """Has the kernel migrated pages since the last observation (pgmigrate_success)?"""
+        """Has the kernel migrated more pages since the last observation than were asked for (pgmigrate_success)?"""
+        (before, asked), migrations = self._migrated, self.model.memory.migrations
         now = decimal(obs.record("vmstat").get("pgmigrate_success"))
-        before, self._migrated = self._migrated, now
-        return now is not None and before is not None and now != before
+        self._migrated = now, migrations
+        return now is not None and before is not None and now - before > migrations - asked
 
 
 # The operations whose results are compared with the prediction.
 _JUDGED: Mapping[str, Callable[[Oracle, Fields, Fields], list[Difference]]] = {
     "scan": Oracle._scan, "verify": Oracle._verify, "reclaim": Oracle._reclaim, "idle_read": Oracle._idle_read,
+    "soft_offline": Oracle._soft_offline, "move_pages": Oracle._move_pages, "hwpoison": Oracle._hwpoison,
 }  # fmt: skip

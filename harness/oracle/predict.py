@@ -9,11 +9,12 @@ from typing import Any
 from harness.oracle.address_space import Area, Mm
 from harness.oracle.memory import Page, SwapEntry
 from harness.oracle.model import Model
-from harness.oracle.runs import KPF_KSM, KPF_MLOCKED, KPF_SWAPCACHE, KPF_UNEVICTABLE, encode
+from harness.oracle.runs import KPF_HWPOISON, KPF_KSM, KPF_MLOCKED, KPF_SWAPCACHE, KPF_UNEVICTABLE, encode
 from harness.oracle.stable_tree import StableTree
 
 _MMAP_ANON = 1 << 11 | 1 << 12
 _ZERO_FRAME = 7
+_POISON = 27
 
 
 class Predictor:
@@ -23,7 +24,7 @@ class Predictor:
         self.model = model
         self.page_size = page_size
         self._numbers = count(1 << 20)
-        self._frames: dict[Page, int] = {}
+        self._frames: dict[tuple[Page, int], int] = {}  # of a page, since it was moved
         self._offsets: dict[SwapEntry, int] = {}
 
     def obs(self, label: str = "", *, slab: bool = False) -> dict[str, Any]:
@@ -69,14 +70,16 @@ class Predictor:
                 pages.append(("P", self._frame(pte.page), _flags(pte.page), pte.page.mapcount))
             elif pte.entry is not None:
                 pages.append(("S", self._offset(pte.entry)))
+            elif pte.poison:
+                pages.append(("X", _POISON))
             else:
                 pages.append(("P", _ZERO_FRAME, 1 << 24, 0))
         return encode(pages)
 
     def _frame(self, page: Page) -> int:
-        if page.pfn is not None:
+        if page.pfn is not None and not page.moves:
             return page.pfn
-        return self._frames.setdefault(page, next(self._numbers))
+        return self._frames.setdefault((page, page.when if page.moves else 0), next(self._numbers))
 
     def _offset(self, entry: SwapEntry) -> int:
         if entry.offset is not None:
@@ -106,6 +109,7 @@ def _chains(tree: StableTree) -> dict[str, int]:
 
 def _flags(page: Page) -> int:
     flags = _MMAP_ANON | (KPF_KSM if page.ksm else 0) | (KPF_SWAPCACHE if page.entry is not None else 0)
+    flags |= KPF_HWPOISON if page.poisoned else 0
     return flags | (KPF_MLOCKED | KPF_UNEVICTABLE if page.mlock.marked else 0)
 
 
@@ -113,7 +117,7 @@ def _states(mm: Mm, area: Area) -> list[list[Any]]:
     runs: list[list[Any]] = []
     for addr in range(area.start, area.start + area.npages):
         pte = mm.ptes.get(addr)
-        state = "N" if pte is None else "S" if pte.entry is not None else "P"
+        state = "N" if pte is None else "S" if pte.entry is not None else "X" if pte.poison else "P"
         if runs and runs[-1][1] == state:
             runs[-1][0] += 1
         else:

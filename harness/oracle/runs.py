@@ -12,15 +12,16 @@ from harness.oracle.records import JournalContradiction
 # Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h).
 KPF_SWAPCACHE = 1 << 13
 KPF_UNEVICTABLE = 1 << 18
+KPF_HWPOISON = 1 << 19
 KPF_KSM = 1 << 21
 KPF_MLOCKED = 1 << 33
 
-_LENGTH = {"P": 6, "S": 4, "N": 2}
+_LENGTH = {"P": 6, "S": 4, "X": 4, "N": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """``count`` pages: ``kind`` P (present), S (swapped), N (neither); ``value`` is the first one's frame or offset."""
+    """``count`` pages: ``kind`` P (present), S (swapped), X (another entry) or N; ``value``: the first one's frame or offset."""
 
     count: int
     kind: str
@@ -65,7 +66,7 @@ def _run(raw: object) -> Run | None:
         return Run(raw[0], kind)
     if not _whole(raw[2]) or not _whole(raw[3]):
         return None
-    if kind == "S":
+    if kind in ("S", "X"):
         return Run(raw[0], kind, raw[2], raw[3])
     try:
         flags = int(raw[4], 16)
@@ -93,7 +94,7 @@ def decode_states(runs: object, npages: int, where: str) -> str:
 
 
 def encode(pages: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    """Pages as RUNs: each page is ``("P", pfn, flags, mapcount)``, ``("S", offset)`` or ``("N",)``."""
+    """Pages as RUNs: each page is ``("P", pfn, flags, mapcount)``, ``("S", offset)``, ``("X", value)`` or ``("N",)``."""
     runs: list[list[Any]] = []
     i = 0
     while i < len(pages):
@@ -101,8 +102,8 @@ def encode(pages: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
         kind = pages[i][0]
         if kind == "N":
             runs.append([n, "N"])
-        elif kind == "S":
-            runs.append([n, "S", pages[i][1], stride])
+        elif kind in ("S", "X"):
+            runs.append([n, kind, pages[i][1], stride])
         else:
             _, pfn, flags, mapcount = pages[i]
             runs.append([n, "P", pfn, stride, f"{flags:x}", mapcount])

@@ -38,6 +38,9 @@ class Semantics:
     # KPF_KSM in /proc/kpageflags tells a KSM page.  In 6.12 it stands on every anonymous page (fs/proc/page.c:
     # stable_page_flags tests for any bit of PAGE_MAPPING_KSM), and is not judged then.
     kpf_ksm_tells: bool = True
+    # memory_failure() takes a poisoned KSM page from its mappers (mm/memory-failure.c: collect_procs_ksm, 6.4 on).
+    # Before, it refuses: hwpoison_user_mappings "can't handle KSM pages".
+    hwpoison_takes_ksm: bool = False
 
 
 def _names(hello: Mapping[str, Any], key: str) -> frozenset[str]:
@@ -53,7 +56,7 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
     """Tell the kernel's behaviour from the files and counters that its guest found (the journal's ``hello`` record).
 
     Where a behaviour leaves no trace there, one that came at about the same time stands for it: smart_scan (6.7) for
-    the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19).
+    the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19), general_profit (6.4) for hwpoison.
     """
     files, events, proc = (_names(hello, k) for k in ("ksm_files", "vmstat_keys", "proc_files"))
     smart = "smart_scan" in files
@@ -71,5 +74,6 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         has_smart_scan=smart,
         swap_ptes_keep_exclusive=cow,
         mlock_marks_ksm=cow,
+        hwpoison_takes_ksm="general_profit" in files,
         kpf_ksm_tells=hello.get("kpf_ksm_on_anon") is not True,
     )

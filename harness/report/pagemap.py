@@ -24,7 +24,13 @@ MAX_BLOCKS = 2500  # rectangles in one map: a guest may not make the report endl
 MAX_SHOWN = 36  # rows
 RAGGED = 24  # blocks of a row that are drawn each for itself
 
-WORDS = {"ksm": "KSM", "plain": "present, not KSM", "swap": "swapped", "none": "not mapped"}
+WORDS = {
+    "ksm": "KSM",
+    "plain": "present, not KSM",
+    "swap": "swapped",
+    "special": "hwpoison or migration entry",
+    "none": "not mapped",
+}
 
 Marks = Mapping[str, Sequence[tuple[int, int]]]
 
@@ -171,7 +177,9 @@ def _title(row: Row, span: Span, parts: int) -> str:
     if span.locked:
         text += ", locked"
     if span.place is not None:
-        text += f", {'swap offset' if span.kind == 'swap' else 'page frame'} {span.place:#x}"
+        text += (
+            f", {'swap offset' if span.kind == 'swap' else 'entry' if span.kind == 'special' else 'page frame'} {span.place:#x}"
+        )
         text += f" and on, in {parts} runs" if parts > 1 else " and on" if span.count > 1 else ""
     if span.mapcount is not None and parts == 1:
         text += f", mapcount {span.mapcount}"

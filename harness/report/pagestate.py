@@ -23,7 +23,7 @@ class Span:
 
     first: int
     count: int
-    kind: str  # "ksm", "plain", "swap", "none"
+    kind: str  # "ksm", "plain", "swap", "special", "none"
     locked: bool = False
     place: int | None = None
     stride: int = 0
@@ -92,6 +92,8 @@ def _span(run: list[object], first: int) -> Span | None:
             )  # fmt: skip
         case [int(count), "S", int(offset), int(stride), *_] if count > 0:
             return Span(first, count, "swap", place=offset, stride=stride)
+        case [int(count), "X", int(value), int(stride), *_] if count > 0:
+            return Span(first, count, "special", place=value, stride=stride)
         case [int(count), "N", *_] if count > 0:
             return Span(first, count, "none")
     return None

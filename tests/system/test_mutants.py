@@ -32,6 +32,10 @@ BROKEN = {
     "48-memcg-filter-inverted": ({"P13"}, AGEING),
     "49-references-not-counted": ({"P12"}, AGEING),
     "50-memcg-filter-only-own": ({"P13"}, AGEING),
+    "60-migrate-leaves-forks": ({"P19"}, "soft_offlined,migration_refused,moved_between_nodes"),
+    "62-migrate-keeps-kpfn": ({"P19"}, "soft_offlined,moved_between_nodes"),
+    "63-hwpoison-takes-ksm": ({"P21"}, "poisoned"),
+    "65-migrate-ignores-pins": ({"P19"}, "migration_refused,moved_between_nodes"),
 }
 
 
@@ -51,6 +55,15 @@ def test_an_item_without_anon_vma_is_bad(harness: Harness) -> None:
     result = ended.workload("fork_item")
     assert "P15" in {f.prop for f in result.findings} or (result.verdict is Verdict.CRASH and result.prop == "P15"), ended.told()
     assert result.verdict is not Verdict.CRASH or "(seq " in result.operation, ended.told()
+
+
+@pytest.mark.parametrize("name", ["61-migration-entries-left-in-forks", "66-failed-migration-not-undone"])
+def test_a_migration_entry_that_is_left_is_bad(harness: Harness, name: str) -> None:
+    """Whoever looks at it meets BUG_ON(!PageLocked) in pfn_swap_entry_to_page: a crash while P19 is shown."""
+    ended = harness("--patch", MUTANTS / f"{name}.patch", "--workload", "migration_refused")
+    assert ended.code == 1, ended.told()
+    result = ended.workload("migration_refused")
+    assert result.verdict is Verdict.CRASH and result.prop == "P19", ended.told()
 
 
 @pytest.mark.parametrize("name", ["B1-benign-break-after-own-vma", "B4-benign-faster-default-scan"])

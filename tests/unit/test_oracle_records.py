@@ -71,7 +71,7 @@ def test_impossible_scans(results: Record) -> None:
     "attempts",
     [
         [{}], [7], [{"states": []}], [{"states": {"P1": 1}}], [{"states": {"P1": {"a": [[15, "S"]]}}}],
-        [{"states": {"P1": {"a": [[1 << 60, "S"]]}}}], [{"states": {"P1": {"a": [[16, "X"]]}}}],
+        [{"states": {"P1": {"a": [[1 << 60, "S"]]}}}], [{"states": {"P1": {"a": [[16, "Q"]]}}}],
         [{"states": {"P1": {"a": [[16, []]]}}}], [{"states": {"Q": {"a": [[16, "S"]]}}}],
         [{"states": {"P1": {"b": [[16, "S"]]}}}],
     ],

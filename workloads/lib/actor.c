@@ -109,14 +109,12 @@ static void do_exec(struct slot *s)
 	execl("/init", "actor", fd, index, NULL);
 }
 
-static void act(struct slot *s)
+static void perform(struct slot *s)
 {
 	unsigned long end = s->addr + s->bytes;
 	volatile char *p;
 	pid_t pid;
 
-	s->rc = 0;
-	errno = 0;
 	switch (s->request) {
 	case REQ_MAP:
 		if (mmap((void *)s->addr, s->bytes, PROT_READ | PROT_WRITE,
@@ -181,12 +179,27 @@ static void act(struct slot *s)
 	case REQ_NONE:
 		break;
 	}
+}
+
+static void act(struct slot *s)
+{
+	s->rc = 0;
+	errno = 0;
+	bus_expected = 1;
+	if (sigsetjmp(bus_return, 0)) {
+		s->rc = -1;
+		errno = EHWPOISON;
+	} else {
+		perform(s);
+	}
+	bus_expected = 0;
 	s->error = s->rc < 0 ? errno : 0;
 }
 
 void serve(struct slot *s)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	catch_sigbus(s);
 	for (;;) {
 		uint32_t answered = __atomic_load_n(&s->answered, __ATOMIC_ACQUIRE);
 

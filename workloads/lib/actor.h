@@ -3,6 +3,8 @@
 #ifndef ACTOR_H
 #define ACTOR_H
 
+#include <setjmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +16,7 @@
 #define MAX_AREAS 64
 #define NAME_MAX_LEN 15
 #define MAX_RUNS 4096
+#define MAX_SIGNALS 8
 
 enum request {
 	REQ_NONE, REQ_MAP, REQ_FILL, REQ_READ, REQ_VERIFY, REQ_MADVISE,
@@ -42,6 +45,8 @@ struct slot {
 	pid_t pid;		/* written by the parent: of the child */
 	long rc;
 	int error;
+	size_t nsignals;		/* BUS_MCEERR_AO: how many, and where */
+	unsigned long signals[MAX_SIGNALS];
 	size_t nruns;
 	struct content_run runs[MAX_RUNS];
 };
@@ -68,8 +73,11 @@ extern size_t nactors;
 
 void actors_init(void);
 struct area *find_area(struct actor *a, const char *name);
-/* Aim the actor's slot at pages of an area, and tell of them in the record. */
-void aim(struct actor *a, const char *area, size_t first, size_t count);
+/*
+ * Aim the actor's slot at pages of an area, and tell of them in the op record;
+ * returns their number.
+ */
+size_t aim(struct actor *a, const char *area, size_t first, size_t count);
 /* Let the actor do what its slot says and wait; rc, negative is failure. */
 long ask(struct actor *a, enum request request);
 /* The same, but failure ends the workload. */
@@ -100,6 +108,14 @@ void op_done(void);			/* a ret without results */
 /* contents.c: write a page with content "tag"; find out what the slot's pages hold. */
 void fill_page(uint64_t *word, uint64_t tag);
 void verify_pages(struct slot *s);
+
+/*
+ * sigbus.c: an access by the actor that may hit a poisoned page is made with
+ * bus_expected set, behind sigsetjmp(bus_return, 0); errno is EHWPOISON then.
+ */
+extern sigjmp_buf bus_return;
+extern volatile sig_atomic_t bus_expected;
+void catch_sigbus(struct slot *slot);
 
 /* The process loop of an actor, on a slot. */
 void serve(struct slot *slot) __attribute__((noreturn));

@@ -10,6 +10,10 @@
  */
 #define ODD 0x9e3779b97f4a7c15ull
 
+/* Contents that are none: no tag's bytes, and none at all. */
+#define NO_TAG (-1)
+#define SIGBUS_TAG (-2)
+
 static uint64_t odd_inverse(void)
 {
 	uint64_t x = ODD;	/* correct to 3 bits; each step doubles them */
@@ -31,20 +35,28 @@ static int64_t page_content(const uint64_t *word)
 
 	for (size_t j = 0; j < page_size() / 8; j++)
 		if (word[j] != (tag ? (tag + j) * ODD : 0))
-			return -1;
-	return (int64_t)tag < 0 ? -1 : (int64_t)tag;
+			return NO_TAG;
+	return (int64_t)tag < 0 ? NO_TAG : (int64_t)tag;
+}
+
+/* The same, of a page that may be poisoned. */
+static int64_t touched_content(const uint64_t *word)
+{
+	if (sigsetjmp(bus_return, 0))
+		return SIGBUS_TAG;
+	return page_content(word);
 }
 
 void verify_pages(struct slot *s)
 {
 	s->nruns = 0;
 	for (size_t at = 0; at < s->bytes; at += page_size()) {
-		int64_t tag = page_content((uint64_t *)(s->addr + at));
+		int64_t tag = touched_content((uint64_t *)(s->addr + at));
 		struct content_run *run = s->nruns ? &s->runs[s->nruns - 1] : NULL;
 
 		if (run && tag >= 0 && run->tag >= 0 && run->count == 1)
 			run->step = tag - run->tag;
-		if (run && (tag < 0) == (run->tag < 0) &&
+		if (run && (tag < 0 ? tag == run->tag : run->tag >= 0) &&
 		    (tag < 0 || tag == run->tag + run->step * (int64_t)run->count)) {
 			run->count++;
 			continue;

@@ -151,9 +151,18 @@ static int64_t stride(const struct page *p)
 	return (int64_t)(p[1].entry & PM_VALUE) - (int64_t)(p[0].entry & PM_VALUE);
 }
 
+char entry_state(uint64_t entry)
+{
+	if (entry & PM_PRESENT)
+		return 'P';
+	if (!(entry & PM_SWAP))
+		return 'N';
+	return SWAP_TYPE(entry) >= FIRST_SPECIAL_TYPE ? 'X' : 'S';
+}
+
 static bool goes_on(const struct page *p, const struct page *q)
 {
-	return !((p->entry ^ q->entry) & (PM_PRESENT | PM_SWAP)) &&
+	return entry_state(p->entry) == entry_state(q->entry) &&
 		p->flags == q->flags && p->mapcount == q->mapcount;
 }
 
@@ -162,7 +171,8 @@ static size_t j_run(const struct page *p, size_t left)
 {
 	size_t n = 1;
 	int64_t step = 0;
-	bool mapped = p->entry & (PM_PRESENT | PM_SWAP);
+	char letter = entry_state(p->entry);
+	bool mapped = letter != 'N';
 
 	if (left > 1 && goes_on(p, p + 1)) {
 		step = mapped ? stride(p) : 0;
@@ -172,7 +182,7 @@ static size_t j_run(const struct page *p, size_t left)
 	}
 	j_open(NULL, '[');
 	j_int(NULL, n);
-	j_str(NULL, p->entry & PM_PRESENT ? "P" : p->entry & PM_SWAP ? "S" : "N");
+	j_strn(NULL, &letter, 1);
 	if (mapped) {
 		j_int(NULL, p->entry & PM_VALUE);
 		j_int(NULL, step);

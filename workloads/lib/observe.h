@@ -9,6 +9,13 @@
 #define PM_SWAP (1ull << 62)
 #define PM_VALUE ((1ull << 55) - 1)
 
+/*
+ * Swap entries of the highest types are none: migration, hwpoison, markers
+ * (include/linux/swap.h: MAX_SWAPFILES is 32 less their number, at most 9).
+ */
+#define SWAP_TYPE(entry) ((entry) & 31)
+#define FIRST_SPECIAL_TYPE 23
+
 #define KPF_WRITEBACK 8
 #define KPF_MMAP 11
 #define KPF_ANON 12
@@ -25,6 +32,8 @@
 /* The pagemap entries of an area; fails the workload if they can't be read. */
 void read_pagemap(const struct actor *a, const struct area *area,
 		  uint64_t *entries);
+/* P present, S swapped, X neither but not none (a special entry), N none. */
+char entry_state(uint64_t entry);
 /* What /proc/kpageflags says of a page frame. */
 uint64_t page_flags(uint64_t pfn);
 

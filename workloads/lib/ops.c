@@ -26,7 +26,7 @@
 #define FIRST_ADDR 0x1000000000ul
 #define AREA_SPACING 0x4000000ul	/* 64 MiB: an area and its gap */
 
-void aim(struct actor *a, const char *name, size_t first, size_t count)
+size_t aim(struct actor *a, const char *name, size_t first, size_t count)
 {
 	struct area *area = find_area(a, name);
 
@@ -41,6 +41,7 @@ void aim(struct actor *a, const char *name, size_t first, size_t count)
 	j_int("count", count);
 	a->slot->addr = area->addr + first * page_size();
 	a->slot->bytes = count * page_size();
+	return count;
 }
 
 void map_area(struct actor *a, const char *name, size_t bytes)

@@ -66,15 +66,10 @@ static void take(struct picture *p)
 	}
 }
 
-static char state(uint64_t entry)
-{
-	return entry & PM_PRESENT ? 'P' : entry & PM_SWAP ? 'S' : 'N';
-}
-
 static bool same_states(const struct picture *a, const struct picture *b)
 {
 	for (size_t i = 0; i < a->count; i++)
-		if (state(a->entries[i]) != state(b->entries[i]))
+		if (entry_state(a->entries[i]) != entry_state(b->entries[i]))
 			return false;
 	return true;
 }
@@ -144,11 +139,11 @@ static void j_states(const struct picture *p)
 		}
 		j_open(area->name, '[');
 		for (size_t i = 0; i < area->npages;) {
-			char kind[2] = { state(p->entries[at]) };
+			char kind[2] = { entry_state(p->entries[at]) };
 			size_t n = 0;
 
 			while (i < area->npages &&
-			       state(p->entries[at]) == kind[0]) {
+			       entry_state(p->entries[at]) == kind[0]) {
 				n++;
 				i++;
 				at++;

@@ -119,6 +119,23 @@ void idle_set(struct actor *a, const char *area, size_t first, size_t count);
 void idle_read(struct actor *a, const char *area, size_t first, size_t count);
 void watch(struct actor *a, const char *area, size_t first, size_t count);
 
+/*
+ * Moving pages to other frames: soft offline by madvise or by frame number,
+ * move_pages(2) (all: MPOL_MF_MOVE_ALL), compaction of all memory.  None of
+ * these ends the workload when the kernel refuses: what happened is told.
+ */
+void soft_offline(struct actor *a, const char *area, size_t first,
+		  size_t count);
+void soft_offline_frames(struct actor *a, const char *area, size_t first,
+			 size_t count);
+bool has_node(int node);
+void move_pages_to(struct actor *a, const char *area, size_t first,
+		   size_t count, int node, bool all);
+void compact(void);
+
+/* A memory error in one page; early: vm.memory_failure_early_kill is set. */
+void hwpoison(struct actor *a, const char *area, size_t page, bool early);
+
 void churn(unsigned int rounds);
 
 /* Observations. */
