@@ -3,12 +3,13 @@
  * Reclaim of a memcg, by cgroup2's memory.reclaim.
  *
  * Its return code says nothing: -EAGAIN is normal.  The page tables are looked
- * at after each attempt.  The statistics which memcg reclaim goes by may be old
- * (mm/memcontrol.c: FLUSH_TIME, and since 6.8 reclaim waits for the periodic
- * flush), so that pages may stay for seconds although nothing is wrong: 5.1 s
- * were seen on 6.12.  Hence the patience before giving up.  6.1 brings them up
- * to date when enough has changed (memcg_rstat_updated), so after an attempt
- * without effect the control process takes some pages and gives them back.
+ * at after each attempt.  The statistics which memcg reclaim goes by
+ * (inactive_is_low) may be seconds old: mem_cgroup_flush_stats() leaves them
+ * alone until enough has changed, and since 6.8 reclaim itself waits for the
+ * periodic flush.  With stale ones pages stayed for up to 5.1 s although nothing
+ * was wrong.  Reading cpu.stat brings them up to date whatever has changed
+ * (cgroup_base_stat_cputime_show, to cgroup_rstat_flush_locked, which flushes all
+ * controllers of the cgroup), so that is done before each attempt.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,7 +24,7 @@
 #include "walks.h"
 
 #define DEADLINE_MS 20000
-#define QUIET_MS 8000		/* nothing changed any more, in spite of */
+#define QUIET_MS 2000		/* nothing changed any more, in spite of */
 #define QUIET_ATTEMPTS 20	/* as many attempts, though Z is out */
 #define LINGER_MS 3000
 #define STIR_PAGES 192		/* twice the batch of memcg_rstat_updated, and more */
@@ -180,8 +181,10 @@ static void j_attempt(const struct attempt *attempt, const struct picture *p)
 
 static int try_once(const char *memcg)
 {
-	char path[64];
+	char path[64], text[1024];
 
+	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/cpu.stat", memcg);
+	read_file(path, text, sizeof(text));	/* see above */
 	/* 6.1 and later; more than the memcg can hold, so that it tries all. */
 	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/memory.reclaim", memcg);
 	if (!write_file(path, "512M"))
