@@ -120,6 +120,9 @@ class Memory:
     unmapped: set[Page] = field(default_factory=set)  # without ptes, but kept by the swap cache or a pin
     unsure: str = ""  # why the counters can no longer be predicted
     migrations: int = 0  # of pages, as operations asked for
+    # MADV_HWPOISON tells its caller at once, early kill or not (mm/madvise.c: MF_ACTION_REQUIRED, 6.11 on): as was seen
+    # with ordinary memory; None: not seen yet.
+    poisoner_told: bool | None = None
 
     def doubt(self, why: str) -> None:
         """From here on the counters cannot be predicted; the first reason stays."""

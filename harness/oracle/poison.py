@@ -31,8 +31,14 @@ def hwpoison(model: Model, op: Fields, ret: Fields) -> list[Difference]:
     taken = model.semantics.hwpoison_takes_ksm or not page.ksm
     early = taken and op.flag("early")
     found = [] if page.unsure else list(_compare(page, taken, error, ret.flag("poisoned")))
+    if not page.ksm:
+        model.memory.poisoner_told = any(who_ is mm and required for who_, _, required in signals)
+    told = {mm} if taken and model.memory.poisoner_told else set()
+    may_be_told = {mm} if taken and model.memory.poisoner_told is not False else set()
+    if early:
+        told, may_be_told = {pte.mm for _, pte in rmap.walk(page)}, _may_be_told(page)
     if not page.unsure and not found:
-        found = list(_compare_signals(page, signals, early=early))
+        found = list(_compare_signals(page, signals, told, may_be_told))
     _follow(model, page, taken=not error)
     return found
 
@@ -45,18 +51,18 @@ def _may_be_told(page: Page) -> set[Mm]:
     return {vma.mm for anon_vma in anon_vmas if anon_vma is not None for vma in anon_vma.vmas}
 
 
-def _signals(model: Model, ret: Fields) -> set[tuple[Mm, int]]:
-    """Decode ``signals``: the pages that SIGBUS named, of each process that got it."""
+def _signals(model: Model, ret: Fields) -> set[tuple[Mm, int, bool]]:
+    """Decode ``signals``: who got SIGBUS, the page that it named, and whether with "action required"."""
     found = set()
     for name, places in ret.record("signals").items():
         mm = model.actor(name)
         if not isinstance(places, list):
             raise ret.fail(f"no list of places: {places!r}")
         for place in places:
-            if not isinstance(place, list) or len(place) != 2 or not isinstance(place[0], str):
+            if not isinstance(place, list) or len(place) != 3 or not isinstance(place[0], str) or place[2] not in ("AO", "AR"):
                 raise ret.fail(f"no place: {place!r}")
             area = mm.areas.get(place[0])
-            found.add((mm, (area.start if area else -1) + ret.whole(place[1], "signals", 0)))
+            found.add((mm, (area.start if area else -1) + ret.whole(place[1], "signals", 0), place[2] == "AR"))
     return found
 
 
@@ -87,23 +93,22 @@ def _compare(page: Page, taken: bool, error: str, poisoned: bool) -> Iterator[Di
         )  # fmt: skip
 
 
-def _compare_signals(page: Page, signals: set[tuple[Mm, int]], *, early: bool) -> Iterator[Difference]:
+def _compare_signals(page: Page, signals: set[tuple[Mm, int, bool]], told: set[Mm], may_be_told: set[Mm]) -> Iterator[Difference]:
     """A process is told once, of one address (task_in_to_kill_list)."""
-    told = {mm for mm, _ in signals}
-    missed = [pte for _, pte in rmap.walk(page) if early and pte.mm not in told]
+    got = {mm for mm, _, _ in signals}
+    missed = [pte for _, pte in rmap.walk(page) if pte.mm in told - got]
     if missed:
         mms = list(dict.fromkeys(p.mm for p in missed))
         forks = [p.mm for p in missed if page.ksm and not has_item(p, page)]
         yield Difference(
             kind="not-told", op="hwpoison", prop="P21", tier=Tier.SAFETY, places=places_of(missed),
-            summary=f"{who(mms)} maps a page with a memory error and was not told, with early kill on"
+            summary=f"{who(mms)} maps a page with a memory error and was not told"
             + (f"; fork copied the pte of {who(list(dict.fromkeys(forks)))} before ksmd met it" if forks else ""),
-            expected="SIGBUS (BUS_MCEERR_AO) with the page's address for each mapper", seen="none",
+            expected="SIGBUS with the page's address, with early kill for each mapper", seen="none",
             why="collect_procs_ksm looks, for each rmap_item, for the vmas of its anon_vma in every process",
         )  # fmt: skip
-    allowed = _may_be_told(page) if early else set()
     addresses = {pte.addr for pte in page.ptes}
-    wrong = [(mm, addr) for mm, addr in signals if mm not in allowed or addr not in addresses]
+    wrong = [(mm, addr) for mm, addr, _ in signals if mm not in may_be_told or addr not in addresses]
     if wrong:
         places = Places()
         for mm, addr in wrong:
@@ -113,7 +118,7 @@ def _compare_signals(page: Page, signals: set[tuple[Mm, int]], *, early: bool) -
             kind="wrongly-told", op="hwpoison", prop="P21", tier=Tier.SAFETY, places=places,
             summary=f"{who(list(dict.fromkeys(mm for mm, _ in wrong)))} got SIGBUS for a page that nobody may name",
             expected="SIGBUS for mappers of the page, if early kill is on", seen=f"{len(signals)} signals",
-            why="without early kill nobody is told before the next touch, and with it the page's mappers only",
+            why="without early kill nobody but the caller is told before the next touch, and with it the page's mappers only",
         )  # fmt: skip
 
 

@@ -225,7 +225,7 @@ def test_a_memory_error_that_should_have_been_refused() -> None:
 def test_a_memory_error_takes_the_page_from_all() -> None:
     story = forked("P21", TAKES)
     poison(story, "P1", 0)
-    poison(story, "P2", 1, signals={"P1": [["a", 1]], "P2": [["a", 1]], "C": [["a", 1]]}, early=True)
+    poison(story, "P2", 1, signals={"P1": [["a", 1, "AO"]], "P2": [["a", 1, "AO"]], "C": [["a", 1, "AO"]]}, early=True)
     story.observe(migrated(0))
     story.fork("C", "D")
     for actor in ("P1", "P2", "C", "D"):
@@ -244,10 +244,10 @@ def _pages(story: Story, actor: str) -> tuple[int, int]:
 
 def test_who_is_told_of_a_memory_error() -> None:
     story = forked("P21", TAKES)
-    poison(story, "P1", 0, signals={"P1": [["a", 0]], "P2": [["a", 0]]}, early=True)
+    poison(story, "P1", 0, signals={"P1": [["a", 0, "AO"]], "P2": [["a", 0, "AO"]]}, early=True)
     assert story.signatures == ["P21:not-told:hwpoison"]
     assert story.findings[0].actors == ("C",)
-    poison(story, "P1", 1, signals={"P1": [["a", 1]]})
+    poison(story, "P1", 1, signals={"P2": [["a", 1, "AO"]]})
     assert story.signatures[1:] == ["P21:wrongly-told:hwpoison"]
 
 
@@ -271,7 +271,7 @@ def test_impossible_nodes(after: Any) -> None:
         move(forked(), "P1", after)
 
 
-@pytest.mark.parametrize("signals", [{"Q": []}, {"P1": 1}, {"P1": [[1, 2]]}, {"P1": [["a"]]}])
+@pytest.mark.parametrize("signals", [{"Q": []}, {"P1": 1}, {"P1": [[1, 2]]}, {"P1": [["a"]]}, {"P1": [["a", 1, "A"]]}])
 def test_impossible_signals(signals: Any) -> None:
     with pytest.raises(JournalContradiction):
         poison(forked("P21"), "P1", 0, "EBUSY", signals)
@@ -280,3 +280,17 @@ def test_impossible_signals(signals: Any) -> None:
 def test_the_guest_tells_whether_memory_errors_in_ksm_pages_are_handled() -> None:
     assert not semantics_from_hello(HELLO).hwpoison_takes_ksm
     assert semantics_from_hello({**HELLO, "ksm_files": [*HELLO["ksm_files"], "general_profit"]}).hwpoison_takes_ksm
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_whether_the_caller_is_told_is_learnt_from_ordinary_memory(told: bool) -> None:
+    """MADV_HWPOISON has MF_ACTION_REQUIRED since 6.11."""
+    story = Story(TAKES, p="P21")
+    story.merged("P1", "P2")
+    story.op("hwpoison", {"error": "", "poisoned": True, "signals": {"Z": [["z", 0, "AR"]]} if told else {}},
+             actor="Z", area="z", first=0, count=1, early=False)  # fmt: skip
+    assert story.findings == []
+    poison(story, "P1", 0, signals={"P1": [["a", 0, "AR"]]})
+    assert story.signatures == ([] if told else ["P21:wrongly-told:hwpoison"])
+    poison(story, "P1", 1)
+    assert ("P21:not-told:hwpoison" in story.signatures) is told

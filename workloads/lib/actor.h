@@ -24,6 +24,12 @@ enum request {
 	REQ_MUNLOCK, REQ_PIN, REQ_UNPIN, REQ_STIR, REQ_PUTBACK,
 };
 
+/* A SIGBUS: what it named, and whether at once or for an access. */
+struct bus_signal {
+	unsigned long addr;
+	bool required;		/* BUS_MCEERR_AR, not BUS_MCEERR_AO */
+};
+
 /* Consecutive pages whose contents are tag, tag + step, ... */
 struct content_run {
 	uint64_t count;
@@ -45,8 +51,8 @@ struct slot {
 	pid_t pid;		/* written by the parent: of the child */
 	long rc;
 	int error;
-	size_t nsignals;		/* BUS_MCEERR_AO: how many, and where */
-	unsigned long signals[MAX_SIGNALS];
+	size_t nsignals;		/* SIGBUS: how many, and which */
+	struct bus_signal signals[MAX_SIGNALS];
 	size_t nruns;
 	struct content_run runs[MAX_RUNS];
 };

@@ -21,22 +21,23 @@ static void set_early_kill(bool early)
 }
 
 /* One address that SIGBUS named, as the area and page that it lies in. */
-static void j_place(const struct actor *a, unsigned long addr)
+static void j_signal(const struct actor *a, const struct bus_signal *s)
 {
+	const char *area_name = "?";
+	size_t page = 0;
+
 	for (size_t i = 0; i < a->nareas; i++) {
 		const struct area *area = &a->areas[i];
 
-		if (addr - area->addr >= area->npages * page_size())
+		if (s->addr - area->addr >= area->npages * page_size())
 			continue;
-		j_open(NULL, '[');
-		j_str(NULL, area->name);
-		j_int(NULL, (addr - area->addr) / page_size());
-		j_close(']');
-		return;
+		area_name = area->name;
+		page = (s->addr - area->addr) / page_size();
 	}
 	j_open(NULL, '[');
-	j_str(NULL, "?");
-	j_int(NULL, 0);
+	j_str(NULL, area_name);
+	j_int(NULL, page);
+	j_str(NULL, s->required ? "AR" : "AO");
 	j_close(']');
 }
 
@@ -48,7 +49,7 @@ static void j_signals(void)
 			continue;
 		j_open(a->name, '[');
 		for (size_t i = 0; i < a->slot->nsignals && i < MAX_SIGNALS; i++)
-			j_place(a, a->slot->signals[i]);
+			j_signal(a, &a->slot->signals[i]);
 		j_close(']');
 	}
 	j_close('}');

@@ -20,12 +20,15 @@ static struct slot *mine;
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
 	(void)context;
-	if (info->si_code == BUS_MCEERR_AO) {
-		if (mine->nsignals < MAX_SIGNALS)
-			mine->signals[mine->nsignals] = (unsigned long)info->si_addr;
-		mine->nsignals++;
+	if (mine->nsignals < MAX_SIGNALS)
+		mine->signals[mine->nsignals] = (struct bus_signal){
+			.addr = (unsigned long)info->si_addr,
+			.required = info->si_code == BUS_MCEERR_AR,
+		};
+	mine->nsignals++;
+	/* Since 6.11 MADV_HWPOISON sends it to its caller, which goes on. */
+	if (info->si_code == BUS_MCEERR_AO || mine->request == REQ_MADVISE)
 		return;
-	}
 	if (bus_expected)
 		siglongjmp(bus_return, 1);
 	/* Not while a request was being done: die of it. */
