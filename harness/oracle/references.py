@@ -60,7 +60,7 @@ class _Miscounts:
 
 
 def read_walks(model: Model, op: Fields, ret: Fields) -> Iterator[tuple[Mm, str, int, int, int, int, int]]:
-    """The watched pages that were looked at: mm, area, index, address, first and later references, walks (2: or more)."""
+    """The watched pages: mm, area, index, address, first and later references, walks (2: or more)."""
     raw = op.data.get("watch")
     if raw is None or ret.data.get("references") in (None, []):
         return
@@ -69,8 +69,7 @@ def read_walks(model: Model, op: Fields, ret: Fields) -> Iterator[tuple[Mm, str,
     mm, first, count = model.actor(raw[0]), op.whole(raw[2], "watch", 0), op.whole(raw[3], "watch", 0)
     start, _ = model.span(mm, raw[1], first, count)
     for i, (found, later, walks) in enumerate(_numbers(ret, "references", 3, count)):
-        if walks:
-            yield mm, raw[1], first + i, start + i, found, later, walks
+        yield mm, raw[1], first + i, start + i, found, later, walks
 
 
 def _numbers(ret: Fields, key: str, width: int, count: int) -> list[tuple[int, ...]]:
@@ -107,15 +106,21 @@ class Ageing:
             if len(found := self._found.get(addr, [])) != 1:
                 continue
             page, looked = found[0], self.looks[found[0]]
-            walked.add(page)
+            if walks:
+                walked.add(page)
             if looked.locked or looked.count is None:
                 continue
             place, prop = (mm.name, area, index), "P12" if looked.count == looked.everywhere else "P13"
-            if first != looked.count:
+            gone = all(final.get(pte) == "S" for pte in page.ptes)
+            if not walks and looked.count and gone:
+                unheeded.add("P12", place, 1, 0)
+            elif not walks:
+                continue
+            elif first != looked.count:
                 counts.add(prop, place, looked.count, first)
             elif later:
                 again.add("P12", place, 0, later)
-            elif first and walks == 1 and all(final.get(pte) == "S" for pte in page.ptes):
+            elif first and walks == 1 and gone:
                 unheeded.add("P12", place, 2, 1)
         self._apply(walked)
         return [*_miscounted(counts), *_still_referenced(again), *_unheeded(unheeded)]
@@ -158,7 +163,7 @@ def _unheeded(wrong: _Miscounts) -> Iterator[Difference]:
     for prop, places in wrong.places.items():
         yield Difference(
             kind="references-unheeded", op="reclaim", tier=Tier.HEURISTIC, places=places, prop=prop,
-            summary=f"{pages(places.count())} went to swap at a look that found them used",
-            expected="another look before they are unmapped", seen="one look",
+            summary=f"{pages(places.count())} that had been used went to swap without a second look",
+            expected="another look after the one that finds references", seen="none",
             why="a page with references is kept or activated (folio_check_references)",
         )  # fmt: skip

@@ -32,6 +32,8 @@ BROKEN = {
     "48-memcg-filter-inverted": ({"P13"}, AGEING),
     "49-references-not-counted": ({"P12"}, AGEING),
     "50-memcg-filter-only-own": ({"P13"}, AGEING),
+    "51-references-unheeded": ({"P12"}, AGEING),
+    "52-references-stay": ({"P12"}, "fork_references"),
     "60-migrate-leaves-forks": ({"P19"}, "soft_offlined,migration_refused,moved_between_nodes"),
     "62-migrate-keeps-kpfn": ({"P19"}, "soft_offlined,moved_between_nodes"),
     "63-hwpoison-takes-ksm": ({"P21"}, "poisoned"),

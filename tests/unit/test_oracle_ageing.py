@@ -100,7 +100,14 @@ def test_a_page_in_use_is_looked_at_again_before_it_goes() -> None:
 def test_pages_that_were_never_looked_at_are_not_judged() -> None:
     story = forked()
     story.on("touch", "C")
-    assert watched(story, [[N, 0, 0, 0]]) == []
+    assert watched(story, [[N, 0, 0, 0]], states(story, P1="P", P2="P", C="P", D="P"), [["P1", "a", 0, N]]) == []
+
+
+def test_pages_in_use_that_go_without_a_look() -> None:
+    story = forked()
+    story.on("touch", "C", count=4)
+    (finding,) = watched(story, [[N, 0, 0, 0]])
+    assert (finding.signature, finding.pages) == ("P12:references-unheeded:reclaim", "P1.a[0..3]")
 
 
 @pytest.mark.parametrize("references", [[[N, 1, 0]], [[N + 1, 1, 0, 2]], [[N - 1, 1, 0, 2]], [["x", 1, 0, 2]], [[N, -1, 0, 2]]])

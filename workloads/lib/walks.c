@@ -16,13 +16,18 @@
 #include <unistd.h>
 
 #include "guest.h"
+#include "observe.h"
 #include "walks.h"
 
 #define TRACING "/sys/kernel/tracing"
 #define EVENTS TRACING "/events/ksmh"
-/* struct folio and, before 5.16, struct page: flags, lru, mapping, index. */
+/*
+ * struct folio and, before 5.16, struct page: flags, lru, mapping, index,
+ * private, _mapcount, which is one less than there are ptes.
+ */
 #define MAPPING 24
 #define INDEX 32
+#define MAPCOUNT 48
 #define MAPPING_BITS 3		/* PAGE_MAPPING_KSM has both */
 
 /* One page's walks: what the first returned, the sum of the later ones. */
@@ -32,11 +37,12 @@ struct walk {
 };
 
 static struct {
-	char actor[NAME_MAX_LEN + 1], area[NAME_MAX_LEN + 1];
+	struct actor *actor;
+	struct area *area;
 	size_t first, count;
 	unsigned long index;	/* of the first page */
 	struct walk *walks;
-	bool complete, broken;
+	bool broken;		/* events were lost */
 	struct walk *current;	/* that folio_referenced() is at work on */
 	int pipe;
 } watched = { .pipe = -1 };
@@ -54,8 +60,8 @@ static bool define_events(void)
 		const char *function = functions[i / 2], *arg = arguments[i % 2];
 
 		snprintf(text, sizeof(text),
-			 "p:ksmh/walk %s mapping=+%d(%s):x64 index=+%d(%s):x64",
-			 function, MAPPING, arg, INDEX, arg);
+			 "p:ksmh/walk %s mapping=+%d(%s):x64 mapcount=+%d(%s):s32 index=+%d(%s):x64",
+			 function, MAPPING, arg, MAPCOUNT, arg, INDEX, arg);
 		if (write_file(TRACING "/kprobe_events", text) < 0)
 			continue;
 		snprintf(text, sizeof(text), "r:ksmh/walked %s ret=$retval:s32",
@@ -75,8 +81,8 @@ void watch(struct actor *a, const char *name, size_t first, size_t count)
 	}
 	if (count == ALL_PAGES)
 		count = area->npages - first;
-	strcpy(watched.actor, a->name);
-	strcpy(watched.area, name);
+	watched.actor = a;
+	watched.area = area;
 	watched.first = first;
 	watched.count = count;
 	watched.index = area->addr / page_size() + first;
@@ -90,8 +96,8 @@ void j_watched(void)
 	if (!watched.walks)
 		return;
 	j_open("watch", '[');
-	j_str(NULL, watched.actor);
-	j_str(NULL, watched.area);
+	j_str(NULL, watched.actor->name);
+	j_str(NULL, watched.area->name);
 	j_int(NULL, watched.first);
 	j_int(NULL, watched.count);
 	j_close(']');
@@ -122,6 +128,16 @@ void walks_begin(void)
 	tracing(EVENTS "/enable", "1");
 }
 
+/* A KSM page that something maps: for others no walk is made. */
+static bool is_walk(const char *line)
+{
+	const char *mapping = strstr(line, " mapping=0x");
+	const char *mapcount = strstr(line, " mapcount=");
+
+	return mapping && mapcount && atoi(mapcount + 10) >= 0 &&
+		(strtoull(mapping + 9, NULL, 16) & MAPPING_BITS) == MAPPING_BITS;
+}
+
 static void note_walk(const char *line)
 {
 	char *text;
@@ -130,11 +146,8 @@ static void note_walk(const char *line)
 		watched.broken = true;
 	if ((text = strstr(line, " index=0x"))) {
 		unsigned long index = strtoul(text + 7, NULL, 16) - watched.index;
-		char *mapping = strstr(line, " mapping=0x");
-		bool ksm = mapping && (strtoull(mapping + 9, NULL, 16) &
-				       MAPPING_BITS) == MAPPING_BITS;
 
-		watched.current = ksm && index < watched.count ?
+		watched.current = is_walk(line) && index < watched.count ?
 			&watched.walks[index] : NULL;
 	} else if ((text = strstr(line, " ret=")) && watched.current) {
 		int ret = atoi(text + 5);
@@ -169,15 +182,24 @@ void walks_collect(void)
 		len -= line - text;
 		memmove(text, line, len);
 	}
-	watched.complete = true;
-	for (size_t i = 0; i < watched.count; i++)
-		if (!watched.walks[i].walks)
-			watched.complete = false;
 }
 
 bool walks_complete(void)
 {
-	return !watched.walks || watched.complete;
+	uint64_t *entries;
+	bool complete = true;
+
+	if (!watched.walks)
+		return true;
+	entries = calloc(watched.area->npages, sizeof(*entries));
+	if (!entries)
+		fail("calloc", ENOMEM, "%zu pages", watched.area->npages);
+	read_pagemap(watched.actor, watched.area, entries);
+	for (size_t i = 0; i < watched.count; i++)
+		complete &= watched.walks[i].walks ||
+			!(entries[watched.first + i] & PM_PRESENT);
+	free(entries);
+	return complete;
 }
 
 static unsigned int at_most_two(unsigned int walks)
@@ -216,5 +238,5 @@ void j_walks(void)
 	j_close(']');
 	free(watched.walks);
 	watched.walks = NULL;
-	watched.broken = watched.complete = false;
+	watched.broken = false;
 }

@@ -10,7 +10,7 @@ void j_watched(void);
 /* Around a reclaim: start, take in what happened since, tell and forget. */
 void walks_begin(void);
 void walks_collect(void);
-bool walks_complete(void);	/* each page was looked at, or none is watched */
+bool walks_complete(void);	/* each watched page was looked at, or is gone */
 void j_walks(void);
 
 #endif
