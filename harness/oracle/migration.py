@@ -29,6 +29,8 @@ def movable(page: Page) -> bool:
 def moved(memory: Memory, page: Page) -> None:
     """The page is in another frame now."""
     page.moves += 1
+    for pte in page.ptes:
+        pte.young = None  # remove_migration_pte: old, unless the migration entry could remember better
     page.by, page.when = memory.op, memory.tick
     memory.migrations += 1
 
