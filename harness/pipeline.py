@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from harness import __version__, outdir
 from harness.errors import BuildError, CannotJudge, HostError
@@ -24,7 +25,7 @@ from harness.guest import CellPlan, Halt, Limits, Load, run_cell
 from harness.image import Image, WorkloadInfo, make_image
 from harness.interruption import interrupt
 from harness.kernel import Kernel, MakeError, build, fragments, patches
-from harness.report import Progress, write_reports, write_run
+from harness.report import write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from harness.source import Source, Spec, parse_spec, resolve
 from harness.source.resolve import release_of
@@ -54,6 +55,19 @@ class RunPlan:
     patience: float = 1.0  # factor on all deadlines for guests
     fail_fast: bool = False  # a cell ends at its first finding that is more than a heuristic one, or crash, or hang
     command: tuple[str, ...] = ()
+
+
+class Teller(Protocol):
+    """Who is told how the cells get on: harness.report.Progress, or what stands in its place."""
+
+    def cell(self, cell: str, stage: str, detail: str = "", fraction: float | None = None) -> None:
+        """What a cell is doing."""
+
+    def done(self, cell: str, text: str) -> None:
+        """A cell's last word."""
+
+    def say(self, text: str) -> None:
+        """A line that is not of one cell."""
 
 
 def now() -> str:
@@ -91,10 +105,11 @@ class _Cell:
 
 
 class Pipeline:
-    """One run.  ``result`` grows as cells end."""
+    """One run.  ``result`` grows as cells end.  ``source``: the kernel's, if it is resolved already."""
 
-    def __init__(self, plan: RunPlan, store: Store, progress: Progress) -> None:
+    def __init__(self, plan: RunPlan, store: Store, progress: Teller, source: Source | None = None) -> None:
         self.plan = plan
+        self.source = source
         self.store = store
         self.progress = progress
         what = " + ".join([plan.kernel, *(path.name for path in plan.patches)])
@@ -116,8 +131,9 @@ class Pipeline:
             async with asyncio.TaskGroup() as group:
                 for target in self.plan.targets:
                     group.create_task(self._cell(target, source, seconds))
-        finally:
+        except BaseException:
             interrupt()  # a download or a build goes on in a thread of its own, which would be waited for
+            raise
         self.result = dataclasses.replace(self.result, finished=now())
         write_reports(self.plan.out, self.result)
         return self.result
@@ -125,8 +141,9 @@ class Pipeline:
     async def _source(self, spec: Spec) -> tuple[Source | CannotJudge, float]:
         """The source, or why there is none, and the seconds that took."""
         started = time.monotonic()
+        source: Source | CannotJudge
         try:
-            source: Source | CannotJudge = await asyncio.to_thread(resolve, spec, self.store)
+            source = self.source or await asyncio.to_thread(resolve, spec, self.store)
         except CannotJudge as e:
             source = e
         return source, time.monotonic() - started
@@ -259,9 +276,9 @@ def _last_word(result: CellResult) -> str:
     return f"{words}, {sum(result.timings.values()):.1f} s" + (f"; {reason}" if reason else "")
 
 
-def execute(plan: RunPlan, store: Store, progress: Progress) -> RunResult:
+def execute(plan: RunPlan, store: Store, progress: Teller) -> RunResult:
     """Run a plan from synchronous code."""
     return asyncio.run(Pipeline(plan, store, progress).run())
 
 
-__all__: Sequence[str] = ["Pipeline", "RunPlan", "check", "execute", "kernel_facts", "now"]
+__all__: Sequence[str] = ["Pipeline", "RunPlan", "Teller", "check", "execute", "kernel_facts", "now"]

@@ -4,54 +4,25 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import datetime
 import json
-import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from harness import doctor, outdir, pipeline, store, targets
+from harness.cli.common import chosen, fragment_files, logged
 from harness.cli.main import silence_stdout
-from harness.errors import ExitCode, HostError, UsageError
+from harness.cli.mutation import make_mutants, mutate
+from harness.errors import ExitCode
 from harness.image import workload_table
 from harness.kernel import build
 from harness.report import Progress, judge, report, show, show_rows
 from harness.report.runfile import to_data
-from harness.resources import directory
 from harness.results import RunResult
 from harness.source import parse_spec, resolve
 from harness.targets import Target
-
-log = logging.getLogger("harness")
-
-T = TypeVar("T")
-
-
-def _chosen(text: str, table: Mapping[str, T], what: str) -> tuple[T, ...]:
-    """The entries that a comma separated list names, "all" for all."""
-    names = [name for name in text.split(",") if name] if text != "all" else list(table)
-    for name in names:
-        if name not in table:
-            raise UsageError(f"there is no {what} {name!r}; there are {', '.join(table)}")
-    if not names:
-        raise UsageError(f"no {what} named; there are {', '.join(table)}")
-    return tuple(table[name] for name in dict.fromkeys(names))
-
-
-def _fragments(names: Sequence[str]) -> tuple[Path, ...]:
-    """Config fragments by name or path."""
-    found = []
-    for name in names:
-        ours = directory("kconfigs") / f"{name}.config"
-        path = ours if "/" not in name and ours.is_file() else Path(name)
-        if not path.is_file():
-            raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
-        found.append(path.absolute())
-    return tuple(found)
 
 
 def _print_run(run: RunResult, out: Path, as_json: bool) -> None:
@@ -66,34 +37,18 @@ def _print_run(run: RunResult, out: Path, as_json: bool) -> None:
         silence_stdout()
 
 
-@contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """With all that is done told in the file ``path``."""
-    try:
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
-    except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}; name another directory with --out") from e
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-
-
 def run(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness run``."""
     workloads = workload_table(options.workload_source)
     out: Path = options.out.absolute()
     plan = pipeline.RunPlan(
         kernel=options.kernel,
-        targets=_chosen(options.target, targets.table(options.table), "target"),
-        workloads=_chosen(options.workload, workloads, "workload"),
+        targets=chosen(options.target, targets.table(options.table), "target"),
+        workloads=chosen(options.workload, workloads, "workload"),
         out=out,
         args=tuple(options.arg),
         patches=tuple(options.patch),
-        fragments=_fragments(options.config),
+        fragments=fragment_files(options.config),
         extra=tuple(path.absolute() for path in options.workload_source),
         jobs=options.jobs,
         accel=options.accel,
@@ -104,7 +59,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         command=("ksm-harness", *sys.argv[1:]),
     )
     pipeline.check(plan)
-    with outdir.taken(out), _logged(out / outdir.LOG), Progress() as progress:
+    with outdir.taken(out), logged(out / outdir.LOG), Progress() as progress:
         result = pipeline.execute(plan, store.Store(), progress)
     _print_run(result, out, options.json)
     return result.exit_code()
@@ -114,7 +69,7 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness build``."""
     spec, kept = parse_spec(options.kernel), store.Store()
     kept.collect()
-    wanted = _chosen(options.target, targets.table(options.table), "target")
+    wanted = chosen(options.target, targets.table(options.table), "target")
     rows = []
     with Progress() as progress:
         source = resolve(spec, kept)
@@ -123,7 +78,7 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
             def tell(text: str, fraction: float | None, name: str = target.name) -> None:
                 progress.cell(name, "kernel", text, fraction)
 
-            kernel = build(source, target, kept, patches=options.patch, fragments=_fragments(options.config), progress=tell)
+            kernel = build(source, target, kept, patches=options.patch, fragments=fragment_files(options.config), progress=tell)
             for warning in kernel.warnings:
                 progress.say(f"{target.name}: {warning}")
             rows.append(
@@ -179,7 +134,7 @@ def list_things(options: argparse.Namespace) -> ExitCode:
 
 def examine(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness doctor``."""
-    wanted = _chosen(options.target, targets.table(options.table), "target")
+    wanted = chosen(options.target, targets.table(options.table), "target")
     checks = doctor.examine(wanted, store.Store())
     show_rows([dataclasses.asdict(check) for check in checks], options.json)
     return ExitCode.GOOD if all(check.ok for check in checks) else ExitCode.CANNOT_JUDGE
@@ -204,6 +159,8 @@ COMMANDS = {
     "build": build_kernels,
     "judge": judge_again,
     "report": report_again,
+    "mutate": mutate,
+    "mutants": make_mutants,
     "list": list_things,
     "doctor": examine,
     "store": keep_store,

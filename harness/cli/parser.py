@@ -47,37 +47,83 @@ def _key_value(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _add_kernel(parser: argparse.ArgumentParser) -> None:
+def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
     parser.add_argument("--kernel", metavar="SPEC", default="debian:6.1",
                         help="debian:6.1, debian:6.1=VERSION, tree:PATH or image:PATH (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", metavar="T[,T…]", default="x86_64", help='targets, or "all" (default: %(default)s)')
-    parser.add_argument("--patch", metavar="FILE", type=Path, action="append", default=[],
-                        help="apply to a private copy of the tree; may be given again, in order")  # fmt: skip
+    if patch:
+        parser.add_argument("--patch", metavar="FILE", type=Path, action="append", default=[],
+                            help="apply to a private copy of the tree; may be given again, in order")  # fmt: skip
     parser.add_argument("--config", metavar="NAME|FILE", action="append", default=[],
                         help="one more config fragment: of kconfigs/, or a file; may be given again")  # fmt: skip
     parser.add_argument("--targets", metavar="FILE", type=Path, dest="table", help="a target table of your own (TOML)")
 
 
+def _add_guest(parser: argparse.ArgumentParser, patience: float) -> None:
+    """How workloads are run."""
+    parser.add_argument("--workload", metavar="W[,W…]", default="all", help="workloads (default: all)")
+    parser.add_argument("--arg", metavar="KEY=VALUE", type=_key_value, action="append", default=[],
+                        help="hand this to the workloads, for example cycles=400")  # fmt: skip
+    parser.add_argument("--workload-source", metavar="PATH", type=Path, action="append", default=[],
+                        help="C files of workloads of your own, or a directory of them")  # fmt: skip
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="default: %(default)s")
+    parser.add_argument("--require-kvm", action="store_true", help="no fallback to TCG: exit 125 if KVM does not work")
+    parser.add_argument("--boot-arg", metavar="ARG", action="append", default=[], help="one more kernel parameter")
+    parser.add_argument("--patience", metavar="FACTOR", type=_factor, default=patience,
+                        help="multiply all deadlines for guests (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--verbose", action="store_true", help="show every command that is run")
+
+
 def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run = commands.add_parser("run", help="from kernel source to a verdict", epilog=EPILOG)
     _add_kernel(run)
-    run.add_argument("--workload", metavar="W[,W…]", default="all", help="workloads (default: all)")
-    run.add_argument("--arg", metavar="KEY=VALUE", type=_key_value, action="append", default=[],
-                     help="hand this to the workloads, for example cycles=400")  # fmt: skip
-    run.add_argument("--workload-source", metavar="PATH", type=Path, action="append", default=[],
-                     help="C files of workloads of your own, or a directory of them")  # fmt: skip
+    _add_guest(run, 1.0)
     run.add_argument("--out", metavar="DIR", type=Path, default=Path("out"), help="where reports go (default: %(default)s)")
     run.add_argument("--jobs", metavar="N", type=_jobs, default=os.cpu_count() or 1,
                      help="guests at a time (default: %(default)s)")  # fmt: skip
-    run.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="default: %(default)s")
-    run.add_argument("--require-kvm", action="store_true", help="no fallback to TCG: exit 125 if KVM does not work")
-    run.add_argument("--boot-arg", metavar="ARG", action="append", default=[], help="one more kernel parameter")
-    run.add_argument("--patience", metavar="FACTOR", type=_factor, default=1.0,
-                     help="multiply all deadlines for guests, for very slow kernels or hosts")  # fmt: skip
     run.add_argument("--fail-fast", action="store_true",
                      help="stop a target's guest at its first finding (heuristic ones apart), crash or hang")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print run.json instead of the table")
-    run.add_argument("--verbose", action="store_true", help="show every command that is run")
+
+
+MUTATE_EPILOG = """\
+exit codes: 0 all mutants were killed, 1 one survived or a benign one (its file's name begins with B) was flagged,
+125 something could not be judged or built; the others as for run.  A survivor that --argued calls equivalent is none."""
+
+
+def _add_mutate(commands: argparse._SubParsersAction[Parser]) -> None:
+    mutate = commands.add_parser("mutate", help="how many broken kernels are caught", epilog=MUTATE_EPILOG)
+    _add_kernel(mutate, patch=False)
+    _add_guest(mutate, 0.5)
+    mutate.add_argument("--patches", metavar="DIR", type=Path, required=True, help="mutants: each *.patch of this directory")
+    mutate.add_argument("--only", metavar="M[,M…]", default="", help="of these, only those named (without .patch)")
+    mutate.add_argument("--out", metavar="DIR", type=Path, default=Path("out-mutate"),
+                        help="where results go; what is known there is not done again (default: %(default)s)")  # fmt: skip
+    mutate.add_argument("--jobs", metavar="N", type=_jobs, default=os.cpu_count() or 1,
+                        help="mutants on their way at a time (default: %(default)s)")  # fmt: skip
+    mutate.add_argument("--argued", metavar="FILE", type=Path, help="what is argued of survivors (TOML)")
+    mutate.add_argument("--keep-killed", action="store_true",
+                        help="do not run again what earlier workloads or an earlier oracle killed")  # fmt: skip
+    mutate.add_argument("--write-doc", metavar="FILE", type=Path, help="put the table into this Markdown file")
+    mutate.add_argument("--json", action="store_true", help="print mutate.json instead of the table")
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
+
+
+def _add_mutants(commands: argparse._SubParsersAction[Parser]) -> None:
+    mutants = commands.add_parser("mutants", help="make broken kernels from a kernel's source, as patches for mutate")
+    mutants.add_argument("--kernel", metavar="SPEC", default="debian:6.1",
+                         help="debian:6.1, debian:6.1=VERSION or tree:PATH (default: %(default)s)")  # fmt: skip
+    mutants.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new directory for the patches")
+    mutants.add_argument("--function", metavar="F[,F…]", default="",
+                         help="of these functions, patterns as in a shell (default: those that KSM's rmap lives in)")  # fmt: skip
+    mutants.add_argument("--count", metavar="N", type=_number, default=0, help="no more than N, from all functions alike")
+    mutants.add_argument("--seed", metavar="S", type=_number, default=1, help="which N (default: %(default)s)")
+    mutants.add_argument("--json", action="store_true")
 
 
 def _add_store(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -105,6 +151,8 @@ def make_parser() -> Parser:
         again = commands.add_parser(name, help=text)
         again.add_argument("directory", metavar="DIR", type=Path)
         again.add_argument("--json", action="store_true", help="print run.json instead of the table")
+    _add_mutate(commands)
+    _add_mutants(commands)
     listing = commands.add_parser("list", help="targets, workloads or kernels")
     listing.add_argument("what", choices=("targets", "workloads", "kernels"))
     listing.add_argument("--targets", metavar="FILE", type=Path, dest="table")

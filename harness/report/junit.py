@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -29,14 +30,12 @@ def write_junit(directory: Path, run: RunResult) -> Path:
 
 def junit(run: RunResult, directory: Path) -> bytes:
     """The document; ``directory`` is where the attached files are."""
-    suites = [_suite(run, cell, directory.absolute()) for cell in run.cells]
-    text = junit_xml.to_xml_report_string(suites, prettyprint=False, encoding="utf-8")
-    return _conforming(text)
+    return document([_suite(run, cell, directory.absolute()) for cell in run.cells])
 
 
-def _conforming(text: str) -> bytes:
-    """Without what the schema of Jenkins' xUnit plugin does not know or allow."""
-    root = ElementTree.fromstring(text)
+def document(suites: Sequence[junit_xml.TestSuite]) -> bytes:
+    """Suites as a file, without what the schema of Jenkins' xUnit plugin does not know or allow."""
+    root = ElementTree.fromstring(junit_xml.to_xml_report_string(suites, prettyprint=False, encoding="utf-8"))
     for element in root.iter():
         element.attrib.pop("disabled", None)
         if "time" in element.attrib:

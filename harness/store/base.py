@@ -98,6 +98,11 @@ class Store:
             fcntl.flock(f, fcntl.LOCK_SH)
             self._pins[name] = f
 
+    def unpin(self, place: Path) -> None:
+        """This process has no more use for ``place``."""
+        if (f := self._pins.pop(self.pin_name(place), None)) is not None:
+            f.close()
+
     def pin_name(self, place: Path) -> str:
         """The lock that is held, shared, by those who use ``place``."""
         return "use-" + str(place.relative_to(self.root)).replace("/", "-")
@@ -120,6 +125,18 @@ class Store:
             pid = entry.name.partition("-")[0]
             if not (pid.isdigit() and Path("/proc", pid).exists()):
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path``, which stays; False when another process holds it."""
+    with path.open("w") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

@@ -179,3 +179,9 @@ def gc(store: Store, max_size: int) -> list[Entry]:
         total -= freed
         removed.append(Entry(item.kind, _key(store, item), item.path, freed, item.used, label, False))
     return removed
+
+
+def discard(store: Store, place: Path) -> bool:
+    """Remove what its maker has no more use for, unless another process uses it; whether it is gone."""
+    store.unpin(place)
+    return _remove(store, _Measured("", place, store.pin_name(place), 0.0, 0, {}))

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What several commands do alike: names to things, and the log of a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from harness.errors import HostError, UsageError
+from harness.resources import directory
+
+log = logging.getLogger("harness")
+
+T = TypeVar("T")
+
+
+def chosen(text: str, table: Mapping[str, T], what: str) -> tuple[T, ...]:
+    """The entries that a comma separated list names, "all" for all."""
+    names = [name for name in text.split(",") if name] if text != "all" else list(table)
+    for name in names:
+        if name not in table:
+            raise UsageError(f"there is no {what} {name!r}; there are {', '.join(table)}")
+    if not names:
+        raise UsageError(f"no {what} named; there are {', '.join(table)}")
+    return tuple(table[name] for name in dict.fromkeys(names))
+
+
+def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
+    """Config fragments by name or path."""
+    found = []
+    for name in names:
+        ours = directory("kconfigs") / f"{name}.config"
+        path = ours if "/" not in name and ours.is_file() else Path(name)
+        if not path.is_file():
+            raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
+        found.append(path.absolute())
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def logged(path: Path, more: bool = False) -> Iterator[None]:
+    """With all that is done told in the file ``path``; ``more``: after what is there already."""
+    try:
+        handler = logging.FileHandler(path, mode="a" if more else "w", encoding="utf-8", errors="backslashreplace")
+    except OSError as e:
+        raise HostError(f"cannot write {path}: {e.strerror}; name another directory with --out") from e
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ksm-harness mutate`` and ``mutants``: how many broken kernels are caught, and making them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from harness import outdir, pipeline, store, targets
+from harness.cli.common import chosen, fragment_files, logged
+from harness.cli.main import silence_stdout
+from harness.errors import ExitCode, HostError, UsageError
+from harness.image import workload_table
+from harness.mutation import argued, campaign, document, generator, junit, mutant, mutationfile, table
+from harness.mutation.mutationfile import Score
+from harness.report import Progress, show_rows
+from harness.source import parse_spec, resolve
+
+LOG = "mutate.log"
+
+
+def _take(out: Path) -> None:
+    """``out``, made if need be.  UsageError when it holds something that is not ours."""
+    if out.exists() and not mutationfile.is_ours(out) and (not out.is_dir() or any(e.name != LOG for e in out.iterdir())):
+        raise UsageError(f"--out {out} holds something that is no campaign of ours; name an empty or a new directory")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise HostError(f"cannot write to {out}: {e.strerror}; name another directory with --out") from e
+
+
+def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
+    table_of_workloads = workload_table(options.workload_source)
+    workloads = chosen(options.workload, table_of_workloads, "workload")
+    out: Path = options.out.absolute()
+    run = pipeline.RunPlan(
+        kernel=options.kernel,
+        targets=chosen(options.target, targets.table(options.table), "target"),
+        workloads=workloads,
+        out=out,
+        args=tuple(options.arg),
+        fragments=fragment_files(options.config),
+        extra=tuple(path.absolute() for path in options.workload_source),
+        jobs=options.jobs,
+        accel=options.accel,
+        require_kvm=options.require_kvm,
+        append=" ".join(options.boot_arg),
+        patience=options.patience,
+        command=("ksm-harness", *sys.argv[1:]),
+    )
+    return campaign.MutationPlan(
+        run=run,
+        mutants=mutant.read(options.patches, [name for name in options.only.split(",") if name]),
+        workloads=workloads,
+        out=out,
+        arguments=argued.load(options.argued),
+        keep_killed=options.keep_killed,
+    )
+
+
+def _print(score: Score, out: Path, as_json: bool) -> None:
+    try:
+        if as_json:
+            print(json.dumps(score.data(), indent=1))
+        else:
+            show_rows(table.rows(score))
+            print(f"\n{table.summary(score)}\n  {out / mutationfile.NAME}")
+        print(end="", flush=True)
+    except (BrokenPipeError, SystemExit):  # rich makes SystemExit(1) of the former
+        silence_stdout()
+
+
+def mutate(options: argparse.Namespace) -> ExitCode:
+    """Try all mutants; the exit code is that of the worst."""
+    plan = _plan(options)
+    spec = parse_spec(plan.run.kernel)
+    if spec.kind == "image":
+        raise UsageError(f"{plan.run.kernel} is a ready image: mutants need a source (debian: or tree:)")
+    if spec.kind == "tree":
+        outdir.refuse_inside(plan.out, Path(spec.value))
+    _take(plan.out)
+    with logged(plan.out / LOG, more=True), Progress() as progress:
+        score = campaign.execute(plan, store.Store(), progress)
+    junit.write(plan.out, score)
+    if options.write_doc:
+        document.write(options.write_doc, f"{options.patches.name}, {options.kernel}, {options.target}", score)
+    _print(score, plan.out, options.json)
+    return score.exit_code()
+
+
+def _write_patches(out: Path, made: list[generator.Made]) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise UsageError(f"--out {out} is not empty; name an empty or a new directory")
+        for one in made:
+            (out / f"{one.name}.patch").write_text(one.file, encoding="utf-8")
+    except OSError as e:
+        raise HostError(f"cannot write {e.filename or out}: {e.strerror}") from e
+
+
+def make_mutants(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness mutants``."""
+    spec = parse_spec(options.kernel)
+    if spec.kind == "image":
+        raise UsageError(f"{options.kernel} is a ready image: mutants are made from a source (debian: or tree:)")
+    source = resolve(spec, store.Store())
+    chosen_functions = [name for name in options.function.split(",") if name]
+    made: list[generator.Made] = []
+    for path in generator.FILES:
+        try:
+            text = (source.root / path).read_text(encoding="utf-8")
+            made += generator.mutants(path, text, chosen_functions)
+        except (OSError, ValueError) as e:
+            raise UsageError(f"{options.kernel}: cannot make mutants of {path}: {e}") from e
+    if not made:
+        raise UsageError(f"{options.kernel}: no function {options.function} in {', '.join(generator.FILES)}")
+    made = generator.choose(made, options.count, options.seed) if options.count else made
+    _write_patches(options.out, made)
+    rows = [{"mutant": m.name, "function": m.function, "operator": m.operator, "line": f"{m.path}:{m.line}"} for m in made]
+    show_rows([row | {"does": m.words} for row, m in zip(rows, made, strict=True)], options.json)
+    return ExitCode.GOOD
