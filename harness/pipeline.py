@@ -141,9 +141,9 @@ class Pipeline:
     async def _source(self, spec: Spec) -> tuple[Source | CannotJudge, float]:
         """The source, or why there is none, and the seconds that took."""
         started = time.monotonic()
-        source: Source | CannotJudge
         try:
-            source = self.source or await asyncio.to_thread(resolve, spec, self.store)
+            source: Source | CannotJudge
+            source = self.source if self.source is not None else await asyncio.to_thread(resolve, spec, self.store)
         except CannotJudge as e:
             source = e
         return source, time.monotonic() - started
