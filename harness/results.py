@@ -59,6 +59,7 @@ class WorkloadResult:
     prop: str = ""  # property in progress then
     seconds: float = 0.0  # guest time from begin to end
     boot: int = 1  # number of the boot it ran in, from 1
+    remarks: tuple[str, ...] = ()  # what the kernel does not do, or does otherwise than most, without being wrong
     complete: bool = True  # its journal came to its end
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.oracle import anon_vma
@@ -24,20 +24,33 @@ class VmFlags:
     mergeable: bool = False  # VM_MERGEABLE
     locked: bool = False  # VM_LOCKED
     onfault: bool = False  # VM_LOCKONFAULT
+    huge: bool = False  # VM_HUGEPAGE
+    shared: bool = False  # VM_SHARED
+    bound: int | None = None  # memory policy: pages come from this NUMA node only
+
+    @property
+    def node(self) -> int:
+        """The NUMA node that pages come from; without a policy the first one, which alone has CPUs."""
+        return self.bound or 0
 
 
 class Vma:
     """``struct vm_area_struct`` of private anonymous memory, pages ``start`` to ``end`` - 1."""
 
-    __slots__ = ("anon_vma", "chain", "end", "flags", "mm", "start")
+    __slots__ = ("anon_vma", "chain", "end", "flags", "mm", "pgoff", "start")
 
-    def __init__(self, mm: Mm, start: int, end: int, flags: VmFlags) -> None:
+    def __init__(self, mm: Mm, start: int, end: int, flags: VmFlags, pgoff: int | None = None) -> None:
         self.mm = mm
         self.start = start
         self.end = end
         self.flags = flags
+        self.pgoff = start if pgoff is None else pgoff  # vm_pgoff: where it was when its first page came
         self.anon_vma: AnonVma | None = None
         self.chain: list[AnonVma] = []  # oldest first
+
+    def index_of(self, addr: int) -> int:
+        """linear_page_index: page->index of a page at this address."""
+        return self.pgoff + addr - self.start
 
     def __repr__(self) -> str:
         return f"{self.mm.name}[{self.start:x}..{self.end:x})"
@@ -68,6 +81,8 @@ class Mm:
         self.items: dict[int, Item] = {}  # rmap_list
         self.merging = 0  # ksm_merging_pages
         self.rmap_items = 0  # ksm_rmap_items
+        self.zero_pages = 0  # ksm_zero_pages
+        self.merge_any = False  # MMF_VM_MERGE_ANY
         self.inherited_merging = 0  # of these came from the parent
         self.inherited_items = 0
         self.ever_locked = False
@@ -92,16 +107,20 @@ class Mm:
 
     def insert(self, start: int, npages: int) -> Vma:
         """mmap: a new vma, which has no neighbour to merge with."""
-        vma = Vma(self, start, start + npages, VmFlags())
-        self.vmas.insert(bisect_right(self.vmas, start, key=_start), vma)
+        vma = Vma(self, start, start + npages, VmFlags(mergeable=self.merge_any))
+        self.link(vma)
         return vma
+
+    def link(self, vma: Vma) -> None:
+        """vma_link: where there is none."""
+        self.vmas.insert(bisect_right(self.vmas, vma.start, key=_start), vma)
 
     def _split(self, addr: int) -> None:
         """__split_vma: both halves are linked in the same anon_vmas."""
         old = self.vma_at(addr)
         if old is None or old.start == addr:
             return
-        new = Vma(self, addr, old.end, old.flags)
+        new = Vma(self, addr, old.end, old.flags, old.index_of(addr))
         new.anon_vma = old.anon_vma
         anon_vma.clone(new, old)
         old.end = addr
@@ -122,16 +141,19 @@ class Mm:
         """Give the range other flags: mprotect_fixup, madvise_update_vma, mlock_fixup.  Returns the range's vmas."""
         for vma in self.isolate(start, end):
             vma.flags = flags(vma.flags)
-        # An anonymous vma's pgoff is linear in its address, so adjacent ones with equal flags do merge (vma_merge).
+        self.merge_around(start, end)
+        return self.vmas_in(start, end)
+
+    def merge_around(self, start: int, end: int) -> None:
+        """vma_merge: of a range and its neighbours, those that are compatible become one."""
         i = max(0, bisect_right(self.vmas, start, key=_start) - 2)
         while i + 1 < len(self.vmas) and self.vmas[i].start < end:
             if not self._merge(self.vmas[i], self.vmas[i + 1]):
                 i += 1
-        return self.vmas_in(start, end)
 
     def _merge(self, vma: Vma, after: Vma) -> bool:
         """vma_merge, __vma_adjust: ``vma`` takes over ``after`` if they are compatible (is_mergeable_anon_vma)."""
-        if vma.end != after.start or vma.flags != after.flags:
+        if vma.end != after.start or vma.flags != after.flags or vma.index_of(vma.end) != after.pgoff:
             return False
         ours, theirs = vma.anon_vma, after.anon_vma
         if ours is not theirs and not (ours is None or theirs is None):
@@ -158,8 +180,9 @@ class Mm:
         for other in (self.vma_at(vma.end), self.vma_at(vma.start - 1)):
             if other is None or len(other.chain) != 1 or other.anon_vma is None:
                 continue
-            mine, theirs = vma.flags, other.flags
-            if (mine.mergeable, mine.locked, mine.onfault) == (theirs.mergeable, theirs.locked, theirs.onfault):
+            # anon_vma_compatible: all but the protection is equal, and vm_pgoff goes on.
+            same = replace(vma.flags, prot="") == replace(other.flags, prot="")
+            if same and other.pgoff - vma.pgoff == other.start - vma.start:
                 return other.anon_vma
         return None
 

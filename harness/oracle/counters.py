@@ -15,8 +15,9 @@ from harness.oracle.records import Fields, decimal
 from harness.oracle.trees import Chain
 
 _SCANS = ("scan", "run", "unmergeable", "set")
-_FAULTS = ("write", "fill", "scan", "run", "unmergeable", "mlock")
+_FAULTS = ("write", "fill", "scan", "run", "unmergeable", "mlock", "mremap", "merge_any")
 _READS = ("read", "touch", "verify", "write", "fill", "mlock")
+RMAP_ITEM_BYTES = 64  # sizeof(struct ksm_rmap_item) on 64-bit machines
 
 _WHY = {
     "pages_shared": "stable nodes with an item (stable_tree_append, remove_rmap_item_from_tree, remove_node_from_stable_tree)",
@@ -29,6 +30,11 @@ _WHY = {
     "cow_ksm": "one for each write fault on a KSM pte, unmerging included (do_wp_page)",
     "ksm_swpin_copy": "one for each page that came from swap and could not be shared (ksm_might_need_to_copy)",
     "ksm_merging_pages": "the mm's items in the stable tree, and on some kernels what it inherited at fork",
+    "ksm_zero_pages": "ptes that map the page of zeros because ksmd put it there (ksm_map_zero_page, ksm_might_unmap_zero_page)",
+    "general_profit": "(pages_sharing + ksm_zero_pages) pages less 64 bytes for each rmap_item (general_profit_show)",
+    "ksm_process_profit": "(ksm_merging_pages + ksm_zero_pages) pages less 64 bytes for each of the mm's rmap_items",
+    "pages_scanned": "pages that ksmd looked at (ksm_do_scan)",
+    "pages_skipped": "pages that smart_scan left out: it is off",
     "SwapFree": "each swap entry in a pte takes a slot of the swap device",
     "ksm_rmap_items": "the mm's rmap_items, and on some kernels what it inherited at fork",
 }
@@ -96,20 +102,28 @@ class Counters:
             "pages_volatile": ksmd.pages_volatile,
             "full_scans": ksmd.full_scans,
         }
+        zeros = self.model.memory.ksm_zero_pages
+        exact["ksm_zero_pages"] = zeros
+        exact["general_profit"] = self._profit(tree.pages_sharing + zeros, ksmd.rmap_items)
         if files.get("smart_scan", "0") != "0":  # skipped items leave the unstable tree
-            del exact["pages_unshared"], exact["pages_volatile"]
+            del exact["pages_unshared"], exact["pages_volatile"], exact["general_profit"]
+        else:
+            yield from self._since_first(files, "pages_scanned", ksmd.pages_scanned, op)
+            yield from self._since_first(files, "pages_skipped", 0, op)
         for name, value in exact.items():
             if (number := decimal(files.get(name))) is not None:
                 yield Seen(name, value, value, number, op)
         yield from self._chains(files, op)
 
+    def _profit(self, saved: int, items: int) -> int:
+        return saved * self.page_size - items * RMAP_ITEM_BYTES
+
     def _chains(self, files: Mapping[str, Any], op: str) -> Iterator[Seen]:
         tree = self.model.ksmd.tree
-        chains = [r for r in tree.roots.values() if isinstance(r, Chain)]
-        few = sum(1 for c in chains if sum(not d.stale for d in c.dups) < 2)
-        stale = sum(d.stale for c in chains for d in c.dups)
-        reason = "a chain is pruned or collapsed when a search passes it after stable_node_chains_prune_millisecs"
-        for name, value, slack in (("stable_node_chains", tree.chains, few), ("stable_node_dups", tree.dups, few + stale)):
+        doubtful = [r for r in tree.roots.values() if isinstance(r, Chain) and r.doubtful]
+        few, dups = len(doubtful), sum(len(c.dups) for c in doubtful)
+        reason = "a chain is pruned or collapsed when a search passes it, with time for stable_node_chains_prune_millisecs"
+        for name, value, slack in (("stable_node_chains", tree.chains, few), ("stable_node_dups", tree.dups, dups)):
             if (number := decimal(files.get(name))) is not None:
                 yield Seen(name, max(0, value - slack), value, number, op, reason if slack else "")
 
@@ -119,11 +133,13 @@ class Counters:
         memory = self.model.memory
         values = (("cow_ksm", memory.cow_ksm, _FAULTS), ("ksm_swpin_copy", memory.ksm_swpin_copy, _READS))
         for name, value, among in values:
-            number = decimal(events.get(name))
-            if number is None:
-                continue
+            yield from self._since_first(events, name, value, since.last(*among))
+
+    def _since_first(self, counters: Mapping[str, Any], name: str, value: int, op: str) -> Iterator[Seen]:
+        """A counter that only grows, from the workload's first observation on."""
+        if (number := decimal(counters.get(name))) is not None:
             first, then = self.base.vmstat.setdefault(name, (number, value))
-            yield Seen(name, value - then, value - then, number - first, since.last(*among))
+            yield Seen(name, value - then, value - then, number - first, op)
 
     def _processes(self, obs: Fields, since: Since) -> Iterator[Seen]:
         op = since.last(*_SCANS, "fork")
@@ -139,6 +155,19 @@ class Counters:
             for what, (number, value, inherited) in seen.items():
                 if number is not None:
                     yield self._inherited(Seen(what, value, value, number, op, mm=mm), inherited)
+            if isinstance(stat, Mapping):
+                yield from self._zeros_and_profit(stat, mm, op)
+
+    def _zeros_and_profit(self, stat: Mapping[str, Any], mm: Mm, op: str) -> Iterator[Seen]:
+        """The profit is judged against the other numbers of the same file, which are judged themselves."""
+        names = ("ksm_zero_pages", "ksm_merging_pages", "ksm_rmap_items", "ksm_process_profit")
+        zeros, merging, items, profit = (decimal(stat.get(name)) for name in names)
+        if zeros is None:
+            return
+        yield Seen("ksm_zero_pages", mm.zero_pages, mm.zero_pages, zeros, op, mm=mm)
+        if merging is not None and items is not None and profit is not None:
+            value = self._profit(merging + zeros, items)
+            yield Seen("ksm_process_profit", value, value, profit, op, mm=mm)
 
     def _inherited(self, s: Seen, inherited: int) -> Seen:
         """Where a kernel may have reset the counter at fork, either way is right."""
@@ -158,7 +187,7 @@ class Counters:
             if sizes[0] is None or sizes[1] is None:
                 continue
             rss, swap = (kb * 1024 // self.page_size for kb in sizes if kb is not None)
-            present = sum(1 for p in mm.ptes.values() if p.page is not None)
+            present = sum(1 for p in mm.ptes.values() if p.page is not None and not p.page.file)
             swapped = sum(1 for p in mm.ptes.values() if p.entry is not None)
             first, then = self.base.resident.setdefault(mm, (rss + swap, present + swapped))
             other = max(0, first - then) + 3 * slack
@@ -204,7 +233,7 @@ def _difference(name: str, cases: list[Seen]) -> Difference:
         summary = f"the anon_vma slab cache has {one.seen - (one.low + one.high) // 2:+d} objects that nothing accounts for"
         why = "each item gives its anon_vma back when it leaves the stable tree (put_anon_vma on every path)"
     else:
-        delta = "rose by" if name in ("cow_ksm", "ksm_swpin_copy") else "is"
+        delta = "rose by" if name in ("cow_ksm", "ksm_swpin_copy", "pages_scanned", "pages_skipped") else "is"
         summary = f"{what} {delta} {one.seen} where the model has {expected.split(' (')[0]}, after {one.op}"
         why = _WHY.get(name, "ptes that go to swap are taken from RssAnon and added to VmSwap of the mm they belong to")
     kind, tier = ("reference-leak", Tier.SAFETY) if name == "anon_vma" else (f"counter-{name}", Tier.ACCOUNTING)

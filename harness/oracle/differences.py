@@ -36,6 +36,9 @@ class Kind(enum.Enum):
     NOT_LOCKED = "not-locked"
     NOT_RESTORED = "not-locked/missed"
     OFFSET = "swap-offset"
+    ZEROS = "zeros"
+    NOT_ZEROS = "not-zeros"
+    STILL_HUGE = "still-huge"
 
     @property
     def word(self) -> str:
@@ -116,6 +119,18 @@ _WORDS: dict[Kind, tuple[Tier, str, str, str, str]] = {
     Kind.MAPCOUNT: (
         Tier.ACCOUNTING, "see a wrong mapcount of", "as many as there are ptes", "another number",
         "each pte that maps the page counts, with or without an rmap_item",
+    ),
+    Kind.ZEROS: (
+        Tier.SAFETY, "have the page of zeros for", "a page of their own, or a KSM page", "the page of zeros",
+        "a page is given up for the page of zeros only if all its bytes are zero (try_to_merge_one_page, use_zero_pages)",
+    ),
+    Kind.NOT_ZEROS: (
+        Tier.ACCOUNTING, "do not have the page of zeros for", "the page of zeros", "another page",
+        "with use_zero_pages a page of zeros whose checksum has settled is given up for the page of zeros",
+    ),
+    Kind.STILL_HUGE: (
+        Tier.ACCOUNTING, "still have as parts of a huge page", "ordinary pages", "a huge page",
+        "ksmd splits a huge page before it merges one of its parts (try_to_merge_one_page)",
     ),
     Kind.OFFSET: (
         Tier.ACCOUNTING, "have at a wrong swap offset", "the offset of the page's swap entry", "another one",

@@ -40,6 +40,8 @@ def write(memory: Memory, mm: Mm, addr: int) -> Page:
     """A write access: afterwards the pte maps a page that is written through no other; returns it."""
     vma = vma_of(mm, addr)
     pte = memory.pte(mm, addr)
+    if vma.flags.shared:
+        return _shared_page(memory, pte, vma)
     if pte.page is None and pte.entry is None:
         return memory.new_page(pte, vma, 0)
     if pte.entry is not None:
@@ -51,6 +53,16 @@ def write(memory: Memory, mm: Mm, addr: int) -> Page:
         _use(pte)
         return page
     return wp_fault(memory, pte, vma)
+
+
+def _shared_page(memory: Memory, pte: Pte, vma: Vma) -> Page:
+    """The page of a shared mapping: no anonymous memory, so it has no anon_vma and is never copied."""
+    if pte.page is None:
+        page = Page(0, pte.mm.memcg, vma.flags.node)
+        page.file = True
+        memory.map(pte, page)
+    assert pte.page is not None
+    return pte.page
 
 
 def wp_fault(memory: Memory, pte: Pte, vma: Vma) -> Page:
@@ -99,7 +111,7 @@ def swap_in(memory: Memory, pte: Pte, vma: Vma, *, write: bool) -> None:
     """do_swap_page up to the point where a write fault goes on in do_wp_page."""
     entry = pte.entry
     assert entry is not None
-    swapcache = entry.cached or _read_swap(entry)
+    swapcache = entry.cached or _read_swap(entry, vma)
     if entry.unsure:
         memory.doubt("a page came back from swap whose old KSM page may still have been in the swap cache")
     page = _might_need_to_copy(memory, swapcache, pte, vma)
@@ -118,15 +130,15 @@ def swap_in(memory: Memory, pte: Pte, vma: Vma, *, write: bool) -> None:
     if page.anon_vma is None and not page.ksm:  # __page_set_anon_rmap: the oldest one possible if it is shared
         own = pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
         page.anon_vma = own if exclusive else own.root
-        page.index = pte.addr
+        page.index = vma.index_of(pte.addr)
     page.exclusive = page.exclusive or exclusive
     pte.dirty = write and exclusive
     memory.map(pte, page)
 
 
-def _read_swap(entry: SwapEntry) -> Page:
+def _read_swap(entry: SwapEntry, vma: Vma) -> Page:
     """read_swap_cache_async: the page is plain whatever it was before ("PageKSM() is lost on actual swapout")."""
-    page = Page(entry.content, entry.memcg)
+    page = Page(entry.content, entry.memcg, vma.flags.node)
     page.entry = entry
     entry.cached = page
     page.unsure = entry.unsure
@@ -139,13 +151,13 @@ def _might_need_to_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> Page:
     if page.ksm:
         if page.node is not None and not memory.unmerging:
             return page
-    elif page.anon_vma is None or (page.index == pte.addr and page.anon_vma.root is own.root):
+    elif page.anon_vma is None or (page.index == vma.index_of(pte.addr) and page.anon_vma.root is own.root):
         if page.when == 0:
             page.by, page.when = memory.op, memory.tick
         return page
     memory.ksm_swpin_copy += 1
-    copy = Page(page.content, pte.mm.memcg)
-    copy.anon_vma, copy.index = own, pte.addr
+    copy = Page(page.content, pte.mm.memcg, vma.flags.node)
+    copy.anon_vma, copy.index = own, vma.index_of(pte.addr)
     copy.by, copy.when = memory.op, memory.tick
     return copy
 

@@ -7,9 +7,15 @@ from harness.oracle import faults
 from harness.oracle.address_space import Mm, Vma
 from harness.oracle.memory import Memory, Page, Pte
 from harness.oracle.stable_tree import StableTree
-from harness.oracle.trees import Item, State
+from harness.oracle.trees import Item, Key, State
 
 ZEROS = 0  # the content of the page of zeros
+LIKE_ZEROS = 1 << 62  # contents from here on to twice that have the checksum of zeros (workloads/lib/contents.c)
+
+
+def checksum(content: int) -> int:
+    """calc_checksum, as far as it tells contents apart."""
+    return ZEROS if LIKE_ZEROS <= content < 2 * LIKE_ZEROS else content
 
 
 class Ksmd:
@@ -18,15 +24,16 @@ class Ksmd:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.mms: list[Mm] = []  # ksm_mm_head, without init's anchor, which has no pages
-        self.tree = StableTree()
+        self.tree = StableTree(single_dup_leaves_chain=memory.semantics.single_dup_leaves_chain)
         if not memory.semantics.has_chains:
             self.tree.max_page_sharing = None
-        self.unstable: dict[int, Item] = {}
+        self.unstable: dict[Key, Item] = {}
         self.full_scans = 0
         self.rmap_items = 0
         self.pages_unshared = 0
         self.use_zero_pages = False
         self.failed_merges = 0  # half done and undone again
+        self.pages_scanned = 0
 
     @property
     def pages_volatile(self) -> int:
@@ -58,6 +65,7 @@ class Ksmd:
         self.unstable = {}
         for mm in list(self.mms):
             self._scan_mm(mm)
+        self.tree.meet_by_chance()
         self.full_scans += 1
 
     def _scan_mm(self, mm: Mm) -> None:
@@ -101,11 +109,12 @@ class Ksmd:
         elif item.state is State.UNSTABLE:
             self.pages_unshared -= 1
             item.state = State.NONE
-            if item.checksum is not None and self.unstable.get(item.checksum) is item:
-                del self.unstable[item.checksum]
+            if item.key is not None and self.unstable.get(item.key) is item:
+                del self.unstable[item.key]
 
     def _cmp_and_merge(self, item: Item, pte: Pte, page: Page, vma: Vma) -> None:
         """cmp_and_merge_page."""
+        self.pages_scanned += 1
         node = page.node if page.ksm else None
         if node is not None:
             if item.node is node:
@@ -129,25 +138,32 @@ class Ksmd:
     @staticmethod
     def _settled(item: Item, page: Page) -> bool:
         """Has the checksum stayed the same since the last visit?"""
-        if item.checksum == page.content:
+        if item.checksum == checksum(page.content):
             return True
-        item.checksum = page.content
+        item.checksum = checksum(page.content)
         return False
 
     def _merge_with_zeros(self, pte: Pte, page: Page, vma: Vma) -> bool:
         """use_zero_pages: the pte maps the page of zeros, and its item stays without a tree."""
-        if not self.use_zero_pages or page.content != ZEROS or not self._write_protect(pte, page):
+        if not self.use_zero_pages or checksum(page.content) != ZEROS:
+            return False
+        self._split(page)
+        if not self._write_protect(pte, page) or page.content != ZEROS:
             return False
         self.memory.unmap(pte)
-        pte.zero = True
+        pte.zero = pte.ksm_zero = True
+        pte.mm.zero_pages += 1
+        self.memory.ksm_zero_pages += 1
         self.memory.stamp(pte)
         return True
 
     def _unstable_search_insert(self, item: Item, pte: Pte, page: Page, vma: Vma) -> None:
         """unstable_tree_search_insert, and what cmp_and_merge_page does with what it finds."""
-        other = self.unstable.get(page.content)
+        key = self.tree.key(page)
+        other = self.unstable.get(key)
         if other is None:
-            self.unstable[page.content] = item
+            self.unstable[key] = item
+            item.key = key
             item.state = State.UNSTABLE
             self.pages_unshared += 1
             return
@@ -155,6 +171,10 @@ class Ksmd:
         tree_page, tree_vma = tree_pte.page, other.mm.vma_at(other.addr)
         assert tree_page is not None and tree_vma is not None
         if tree_page is page:  # "Don't substitute a ksm page for a forked page."
+            return
+        if page.compound is not None and page.compound is tree_page.compound:
+            # Both are referenced, so the split that merging needs fails; it is made afterwards, and nothing is merged.
+            page.compound.split()
             return
         if self._merge_two(item, pte, page, vma, other, tree_pte, tree_page, tree_vma):
             node = self.tree.insert(page)
@@ -188,6 +208,7 @@ class Ksmd:
         """try_to_merge_one_page."""
         if page is kpage:  # "ksm page forked"
             return True
+        self._split(page)
         if not self._write_protect(pte, page):
             return False
         memory = self.memory
@@ -202,8 +223,16 @@ class Ksmd:
         return True
 
     @staticmethod
+    def _split(page: Page) -> None:
+        """split_huge_page, which fails when somebody else has a reference to any of its parts."""
+        if page.compound is not None and not any(part.extra_refs for part in page.compound.parts):
+            page.compound.split()
+
+    @staticmethod
     def _write_protect(pte: Pte, page: Page) -> bool:
         """write_protect_page: fails when somebody else has a reference; who could not write is not asked."""
+        if page.compound is not None:
+            return False
         if page.ksm:  # not in the tree: page_address_in_vma finds no anon_vma
             return False
         if (pte.dirty or page.exclusive) and page.extra_refs:
@@ -228,6 +257,8 @@ class Ksmd:
         for pte in list(vma.mm.ptes_in(start, end)):
             if pte.page is not None and pte.page.ksm:
                 faults.wp_fault(self.memory, pte, vma)
+            elif pte.ksm_zero and self.memory.semantics.has_zero_pages_counter:
+                self.memory.new_page(pte, vma, ZEROS)
 
     def unmerge_all(self) -> None:
         """unmerge_and_remove_all_rmap_items, when 2 is written to run.  Swapped ptes stay as they are."""

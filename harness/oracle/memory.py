@@ -12,6 +12,7 @@ from harness.oracle.semantics import Semantics
 
 if TYPE_CHECKING:
     from harness.oracle.address_space import Mm, Vma
+    from harness.oracle.huge import Compound
     from harness.oracle.trees import Node
 
 
@@ -22,13 +23,16 @@ class Page:
     """A page frame of anonymous memory: plain, or a KSM page (then ``node`` is its stable node, if it has one)."""
 
     __slots__ = (
-        "anon_vma", "by", "content", "entry", "exclusive", "extra_refs", "freed", "idle", "index", "ksm", "memcg", "mlock",
-        "moves", "node", "pfn", "poisoned", "ptes", "seen", "unsure", "when", "young",
+        "anon_vma", "by", "compound", "content", "entry", "exclusive", "extra_refs", "file", "freed", "idle", "index", "ksm",
+        "memcg", "mlock", "moves", "nid", "node", "pfn", "poisoned", "ptes", "seen", "unsure", "when", "young",
     )  # fmt: skip
 
-    def __init__(self, content: int, memcg: str) -> None:
+    def __init__(self, content: int, memcg: str, nid: int = 0) -> None:
         self.content = content
         self.memcg = memcg  # to which it is charged
+        self.nid = nid  # NUMA node it lies on
+        self.file = False  # of a shared mapping
+        self.compound: Compound | None = None  # the huge page that it is a part of
         self.ptes: set[Pte] = set()
         self.extra_refs = 0  # pins
         self.ksm = False
@@ -58,7 +62,9 @@ class Page:
 class Pte:
     """A page table entry that is not none: it maps a page, holds a swap or a hwpoison entry, or maps the page of zeros."""
 
-    __slots__ = ("addr", "by", "dirty", "entry", "mm", "page", "poison", "swp_exclusive", "when", "young", "zero")
+    __slots__ = (
+        "addr", "by", "dirty", "entry", "ksm_zero", "mm", "page", "poison", "swp_exclusive", "when", "young", "zero",
+    )  # fmt: skip
 
     def __init__(self, mm: Mm, addr: int) -> None:
         self.mm = mm
@@ -67,6 +73,7 @@ class Pte:
         self.entry: SwapEntry | None = None
         self.zero = False
         self.poison = False  # hwpoison entry: a touch raises SIGBUS
+        self.ksm_zero = False  # ksmd put the page of zeros there (mm/ksm.c: use_zero_pages)
         self.dirty = False
         self.young: bool | None = False  # None: an access may have set it or not, as a TLB had the pte
         self.swp_exclusive = False  # pte_swp_exclusive
@@ -114,6 +121,7 @@ class Memory:
     other_anon_vmas: AnonVmas = field(default_factory=AnonVmas)  # of what else processes have, one for each
     cow_ksm: int = 0
     ksm_swpin_copy: int = 0
+    ksm_zero_pages: int = 0
     unmerging: bool = False  # run is 2 (KSM_RUN_UNMERGE)
     op: str = ""
     tick: int = 0
@@ -152,11 +160,12 @@ class Memory:
 
     def new_page(self, pte: Pte, vma: Vma, content: int) -> Page:
         """page_add_new_anon_rmap: a fresh page, mapped by this pte alone, writable."""
-        page = Page(content, pte.mm.memcg)
+        page = Page(content, pte.mm.memcg, vma.flags.node)
         page.anon_vma = pte.mm.prepare_anon_vma(self.anon_vmas, vma)
-        page.index = pte.addr
+        page.index = vma.index_of(pte.addr)
         page.exclusive = True
         page.by, page.when = self.op, self.tick
+        self.unmap_zero(pte)
         pte.zero = pte.poison = False
         pte.dirty = True
         self.map(pte, page)
@@ -184,6 +193,13 @@ class Memory:
         else:
             self.unmapped.add(page)
 
+    def unmap_zero(self, pte: Pte) -> None:
+        """ksm_might_unmap_zero_page: ksmd's page of zeros leaves a pte."""
+        if pte.ksm_zero:
+            pte.ksm_zero = False
+            pte.mm.zero_pages -= 1
+            self.ksm_zero_pages -= 1
+
     def uncache(self, page: Page) -> None:
         """delete_from_swap_cache."""
         if page.entry is not None:
@@ -201,6 +217,7 @@ class Memory:
             # free_swap_and_cache, __try_to_reclaim_swap(TTRS_UNMAPPED)
             if not entry.ptes and entry.cached is not None and not entry.cached.ptes:
                 self.release(entry.cached)
+        self.unmap_zero(pte)
         del pte.mm.ptes[pte.addr]
 
     def swap_out(self, page: Page, ptes: list[Pte]) -> None:

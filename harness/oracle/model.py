@@ -27,6 +27,7 @@ class Model:
         self.ksmd = Ksmd(self.memory)
         self.actors: dict[str, Mm] = {}
         self.run = 1
+        self.huge_pages = 1  # pages of a transparent huge page
         self._pins = Pins(self.memory)
 
     # Who and where.
@@ -80,13 +81,14 @@ class Model:
         child.areas = dict(parent.areas)
         self._pins.share(child, parent)
         self._inherit_counters(child, parent)
+        child.merge_any = parent.merge_any
         era = self.semantics.era
         if parent.other is not None:
             child.other = _other_vma(child)
             anon_vma.fork(child.other, parent.other, era)
         for old in parent.vmas:
             new = child.insert(old.start, old.end - old.start)
-            new.flags = replace(old.flags, locked=False, onfault=False)
+            new.flags, new.pgoff = replace(old.flags, locked=False, onfault=False), old.pgoff
             anon_vma.fork(new, old, era)
         for pte in parent.ptes.values():
             vma = parent.vma_at(pte.addr)
@@ -95,6 +97,9 @@ class Model:
         return child
 
     def _inherit_counters(self, child: Mm, parent: Mm) -> None:
+        child.zero_pages = parent.zero_pages
+        if parent.registered:
+            self.memory.ksm_zero_pages += parent.zero_pages
         if self.semantics.merging_inherited_at_fork is False:
             return
         child.merging = child.inherited_merging = parent.merging
@@ -104,7 +109,7 @@ class Model:
         """copy_present_pte, copy_nonpresent_pte."""
         memory = self.memory
         new = memory.pte(child, old.addr)
-        new.zero, new.dirty, new.poison = old.zero, old.dirty, old.poison
+        new.zero, new.ksm_zero, new.dirty, new.poison = old.zero, old.ksm_zero, old.dirty, old.poison
         memory.stamp(new)
         if old.page is not None:
             old.page.exclusive = False
@@ -128,6 +133,9 @@ class Model:
         self.exit(name)
         new = self.spawn(name, mm.memcg, pid)
         new.executed = True
+        if mm.merge_any:  # ksm_execve
+            new.merge_any = True
+            self.ksmd.enter(new)
         return new
 
     def _leave(self, mm: Mm) -> None:
@@ -145,14 +153,15 @@ class Model:
 
     # Memory.
 
-    def map(self, mm: Mm, area: str, addr: int, npages: int) -> None:
-        """A private anonymous mapping at page ``addr``."""
+    def map(self, mm: Mm, area: str, addr: int, npages: int, *, shared: bool = False) -> None:
+        """A private or shared anonymous mapping at page ``addr``."""
         if not 1 <= npages <= MAX_PAGES or addr < 0:
             raise JournalContradiction(f"{mm.name}.{area} has {npages} pages at {addr:x}")
         if area in mm.areas or mm.vmas_in(addr, addr + npages):
             raise JournalContradiction(f"{mm.name}.{area} is mapped where something is mapped already")
         mm.areas[area] = Area(addr, npages)
-        mm.insert(addr, npages)
+        vma = mm.insert(addr, npages)
+        vma.flags = VmFlags(shared=True) if shared else vma.flags
 
     def write(self, mm: Mm, start: int, end: int, tag: int, step: int) -> None:
         """Fill pages with contents tag, tag + step, …"""
@@ -215,8 +224,10 @@ class Model:
 
     def mergeable(self, mm: Mm, start: int, end: int) -> None:
         """MADV_MERGEABLE."""
+        if all(vma.flags.shared for vma in mm.vmas_in(start, end)):
+            return  # "just ignore the advice": and ksmd does not hear of the mm
         self.ksmd.enter(mm)
-        mm.change(start, end, lambda f: replace(f, mergeable=True))
+        mm.change(start, end, lambda f: replace(f, mergeable=not f.shared))
 
     def unmergeable(self, mm: Mm, start: int, end: int) -> None:
         """MADV_UNMERGEABLE: KSM ptes are broken, items stay until ksmd comes by."""
@@ -235,13 +246,16 @@ class Model:
             self.ksmd.unmerge_all()
 
     def set_tunable(self, file: str, value: int) -> None:
-        """A tunable that was written with success."""
+        """A tunable that was written with success; ``tunables`` says whether it can be."""
         ksmd = self.ksmd
         if file == "max_page_sharing" and value != ksmd.tree.max_page_sharing:
             ksmd.tree.remove_unmapped()
             ksmd.tree.max_page_sharing = value
-        elif file == "merge_across_nodes":
+        elif file == "merge_across_nodes" and bool(value) != ksmd.tree.merge_across_nodes:
             ksmd.tree.remove_unmapped()
+            ksmd.tree.merge_across_nodes = bool(value)
+        elif file == "stable_node_chains_prune_millisecs":
+            ksmd.tree.prune_millisecs = value
         elif file == "use_zero_pages":
             ksmd.use_zero_pages = bool(value)
 

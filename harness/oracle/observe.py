@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from harness.oracle import rmap
 from harness.oracle.address_space import Area, Mm
 from harness.oracle.differences import Kind, Mismatches
+from harness.oracle.huge import Compound
 from harness.oracle.judge import Difference, Since
 from harness.oracle.memory import Page, Pte, SwapEntry
 from harness.oracle.model import Model
 from harness.oracle.records import Fields
-from harness.oracle.runs import KPF_HWPOISON, KPF_KSM, KPF_MLOCKED, Run, decode
+from harness.oracle.runs import KPF_HWPOISON, KPF_KSM, KPF_MLOCKED, KPF_THP, KPF_ZERO_PAGE, Run, decode
 
 
 class PageObserver:
@@ -74,6 +75,7 @@ class _Comparison:
         self.moved = moved
         self.frames: dict[int, Page] = {}
         self.offsets: dict[int, SwapEntry] = {}
+        self.compounds: dict[tuple[Mm, int], Compound] = {}
         self.found = Mismatches(model, since)
         self.resync: list[_Resync] = []
 
@@ -100,6 +102,7 @@ class _Comparison:
         ptes, number = mm.ptes, self.number
         ksm, mlocked = bool(run.flags & KPF_KSM), bool(run.flags & KPF_MLOCKED)
         poisoned = bool(run.flags & KPF_HWPOISON)
+        zeros, huge = bool(run.flags & KPF_ZERO_PAGE), bool(run.flags & KPF_THP)
         pfn = run.value - run.stride
         for i in range(index, index + run.count):
             pfn += run.stride
@@ -110,10 +113,17 @@ class _Comparison:
             if pte is None or page is None:
                 if pte is None or not pte.zero:
                     self._state(mm, area, start, i, "P", pfn, ksm)
+                elif not zeros:
+                    self.found.add(Kind.NOT_ZEROS, pte, None, area, i)
+                continue
+            if zeros:
+                self.found.add(Kind.ZEROS, pte, page, area, i)
                 continue
             if page.unsure:
                 page.ksm, page.pfn, page.seen, page.moves = ksm, pfn, number, 0
                 continue
+            if huge or page.compound is not None:
+                self._huge(pte, page, area, i, huge=huge)
             if page.seen != number:  # the first pte of this page in this observation
                 self._frame(pte, page, area, i, pfn)
             elif page.pfn != pfn:
@@ -126,6 +136,16 @@ class _Comparison:
                 self._mark(pte, page, area, i, mlocked)
             if poisoned != page.poisoned:
                 self.found.add(Kind.POISONED if poisoned else Kind.NOT_POISONED, pte, page, area, i)
+
+    def _huge(self, pte: Pte, page: Page, area: str, i: int, *, huge: bool) -> None:
+        """Whether huge pages can be had, and whether they stay, is not predicted; that ksmd splits them is."""
+        if page.compound is not None:
+            if not huge:
+                page.compound.split()
+        elif page.pfn is None and not page.ksm:  # seen for the first time
+            self.compounds.setdefault((pte.mm, pte.addr // self.model.huge_pages), Compound()).add(page)
+        else:
+            self.found.add(Kind.STILL_HUGE, pte, page, area, i)
 
     def _frame(self, pte: Pte, page: Page, area: str, i: int, pfn: int) -> None:
         """The page's frame: that of the last observation, and no other page's."""

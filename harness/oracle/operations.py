@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from harness.oracle import ageing
 from harness.oracle.address_space import Mm
 from harness.oracle.model import MASK, Model
 from harness.oracle.records import Fields, decimal
+from harness.oracle.remap import apply_move, apply_resize, page_number, page_size, renew
+from harness.oracle.special import apply_hugepage
 
 Apply = Callable[[Model, Fields, Fields], None]
 
@@ -25,16 +28,11 @@ def _spawn(model: Model, op: Fields, ret: Fields) -> None:
 
 
 def _map(model: Model, op: Fields, ret: Fields) -> None:
-    try:
-        address = int(op.text("addr"), 16)
-    except ValueError as e:
-        raise op.fail(f"no address: {op.text('addr')!r}") from e
-    size = op.data.get("page_size")
-    assert isinstance(size, int)  # put there by the oracle
-    length = op.number("bytes", 1)
-    if address % size or length % size:
-        raise op.fail(f"{length} bytes at {address:#x} are not whole pages of {size}")
-    model.map(model.actor(op.text("actor")), op.text("area"), address // size, length // size)
+    size, length = page_size(op), op.number("bytes", 1)
+    if length % size:
+        raise op.fail(f"{length} bytes are not whole pages of {size}")
+    shared = bool(op.data.get("shared"))
+    model.map(model.actor(op.text("actor")), op.text("area"), page_number(op, "addr"), length // size, shared=shared)
 
 
 def _write(model: Model, op: Fields, ret: Fields) -> None:
@@ -116,17 +114,35 @@ def _run(model: Model, op: Fields, ret: Fields) -> None:
     model.set_run(_value(op))
 
 
-def _set(model: Model, op: Fields, ret: Fields) -> None:
-    if decimal(op.data.get("value")) is not None:  # advisor_mode and the like are words
-        model.set_tunable(op.text("file"), _value(op))
+def _mremap(model: Model, op: Fields, ret: Fields) -> None:
+    apply_move(model, op)
 
 
 def _compact(model: Model, op: Fields, ret: Fields) -> None:
     """Any page may have moved; that all its mappers went along is seen at the next observation."""
 
 
-def _churn(model: Model, op: Fields, ret: Fields) -> None:
-    """Nothing remains."""
+def _resize(model: Model, op: Fields, ret: Fields) -> None:
+    apply_resize(model, op)
+
+
+def _renew(model: Model, op: Fields, ret: Fields) -> None:
+    renew(model, *pages_of(model, op))
+
+
+def _bind(model: Model, op: Fields, ret: Fields) -> None:
+    """mbind(MPOL_BIND): pages that come from now on are of that node; a policy of its own also keeps vmas apart."""
+    mm, start, end = pages_of(model, op)
+    node = op.number("node", 0)
+    mm.change(start, end, lambda f: replace(f, bound=node))
+
+
+def _hugepage(model: Model, op: Fields, ret: Fields) -> None:
+    apply_hugepage(model, op)
+
+
+def _nothing(model: Model, op: Fields, ret: Fields) -> None:
+    """Nothing that the model knows of is changed: churn, thp."""
 
 
 def _move(model: Model, op: Fields, ret: Fields) -> None:
@@ -153,7 +169,8 @@ def _idle_set(model: Model, op: Fields, ret: Fields) -> None:
 OPERATIONS: dict[str, Apply] = {
     "spawn": _spawn, "map": _map, "fill": _write, "write": _write, "read": _read, "mergeable": _mergeable,
     "unmergeable": _unmergeable, "pageout": _pageout, "fork": _fork, "exit": _exit, "exec": _exec, "munmap": _munmap,
-    "mprotect": _mprotect, "mlock": _mlock, "munlock": _munlock, "pin": _pin, "unpin": _unpin, "run": _run, "set": _set,
-    "churn": _churn, "compact": _compact, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback,
-    "idle_set": _idle_set,
+    "mprotect": _mprotect, "mlock": _mlock, "munlock": _munlock, "pin": _pin, "unpin": _unpin, "run": _run,
+    "churn": _nothing, "compact": _compact, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback,
+    "idle_set": _idle_set, "mremap": _mremap, "resize": _resize, "renew": _renew, "bind": _bind, "hugepage": _hugepage,
+    "thp": _nothing,
 }  # fmt: skip

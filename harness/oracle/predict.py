@@ -9,7 +9,16 @@ from typing import Any
 from harness.oracle.address_space import Area, Mm
 from harness.oracle.memory import Page, SwapEntry
 from harness.oracle.model import Model
-from harness.oracle.runs import KPF_HWPOISON, KPF_KSM, KPF_MLOCKED, KPF_SWAPCACHE, KPF_UNEVICTABLE, encode
+from harness.oracle.runs import (
+    KPF_HWPOISON,
+    KPF_KSM,
+    KPF_MLOCKED,
+    KPF_SWAPCACHE,
+    KPF_THP,
+    KPF_UNEVICTABLE,
+    KPF_ZERO_PAGE,
+    encode,
+)  # fmt: skip
 from harness.oracle.stable_tree import StableTree
 
 _MMAP_ANON = 1 << 11 | 1 << 12
@@ -73,7 +82,7 @@ class Predictor:
             elif pte.poison:
                 pages.append(("X", _POISON))
             else:
-                pages.append(("P", _ZERO_FRAME, 1 << 24, 0))
+                pages.append(("P", _ZERO_FRAME, KPF_ZERO_PAGE, 0))
         return encode(pages)
 
     def _frame(self, page: Page) -> int:
@@ -110,6 +119,7 @@ def _chains(tree: StableTree) -> dict[str, int]:
 def _flags(page: Page) -> int:
     flags = _MMAP_ANON | (KPF_KSM if page.ksm else 0) | (KPF_SWAPCACHE if page.entry is not None else 0)
     flags |= KPF_HWPOISON if page.poisoned else 0
+    flags |= KPF_THP if page.compound is not None else 0
     return flags | (KPF_MLOCKED | KPF_UNEVICTABLE if page.mlock.marked else 0)
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from harness.findings import Tier
@@ -78,8 +78,13 @@ class _Wrong:
     lost: dict[Pte, Page] = field(default_factory=dict)
 
 
-def judge_reclaim(model: Model, memcg: str, kept: set[Pte], attempts: Attempts, *, judged: bool) -> list[Difference]:
-    """Compare and take over.  ``judged`` is False when the positive control failed: then nothing is held against it."""
+def judge_reclaim(
+    model: Model, memcg: str, kept: set[Pte], attempts: Attempts, *, judged: bool, beyond: Set[Pte] = frozenset()
+) -> list[Difference]:
+    """Compare and take over.  ``judged`` is False when the positive control failed: then nothing is held against it.
+
+    Of the ptes ``beyond`` the reach of any walk it is not held against a kernel that it finds them.
+    """
     final = attempts.final
     plan = model.plan_reclaim(memcg)
     wrong = _Wrong()
@@ -87,7 +92,7 @@ def judge_reclaim(model: Model, memcg: str, kept: set[Pte], attempts: Attempts, 
         expected = set(plan.get(page, ()))
         if judged and not page.unsure and not rmap.undecided(model.memory, page, memcg):
             at_will = page in plan and rmap.stopped_by_lock(model.memory, page, memcg)
-            _compare(page, expected, final, kept, wrong, at_will=at_will)
+            _compare(page, expected, final, kept, beyond, wrong, at_will=at_will)
             if expected == page.ptes and not page.extra_refs:
                 _half_unmapped(page, attempts, wrong)
         swapped = [p for p in sorted(page.ptes, key=_place) if final.get(p, "S" if p in expected else "P") == "S"]
@@ -99,16 +104,17 @@ def judge_reclaim(model: Model, memcg: str, kept: set[Pte], attempts: Attempts, 
     return list(_differences(wrong))
 
 
-def _compare(page: Page, expected: set[Pte], final: Mapping[Pte, str], kept: set[Pte], wrong: _Wrong, *, at_will: bool) -> None:
+def _compare(
+    page: Page, expected: set[Pte], final: Mapping[Pte, str], kept: set[Pte], beyond: Set[Pte], wrong: _Wrong, *, at_will: bool
+) -> None:
     """``at_will``: the walk was stopped by a lock; which ptes it passed before is a matter of its order, owed to nobody."""
-    keeps = not kept.isdisjoint(page.ptes)
     for pte in page.ptes:
         state = final.get(pte)
         if at_will and state != "N" and not pte.locked:
             continue
-        if state == "P" and pte in expected and not keeps:
+        if state == "P" and pte in expected and pte not in kept:
             wrong.still_mapped[pte] = page
-        elif state == "S" and pte not in expected:
+        elif state == "S" and pte not in expected and (pte not in beyond or rmap.locked(page)):
             (wrong.locked_swapped if rmap.locked(page) else wrong.unreached)[pte] = page
         elif state == "N":
             wrong.lost[pte] = page
@@ -224,14 +230,14 @@ def _locked_swapped(ptes: Mapping[Pte, Page]) -> Difference:
 
 
 def _unreached(ptes: Mapping[Pte, Page]) -> Difference:
-    """No walk leads there: not what this kernel's anon_vmas allow, but nobody is hurt by it."""
+    """They belong to another memcg, or no walk leads to them: nobody is hurt by it."""
     places = places_of(ptes)
     return Difference(
         kind="wrongly-unmapped", op="reclaim", tier=Tier.HEURISTIC, places=places,
         summary=f"{pages(places.count())} of {who(_mms(ptes))} were swapped out though no rmap_item's anon_vma leads to them",
         expected="present, as the walk cannot reach them (or they belong to another memcg)",
         seen=f"{pages(places.count())} swapped",
-        why="since 2.6.34 a child's anon_vma does not lead to its parent's vmas: a kernel that finds them has other semantics",
+        why="reclaim of a memcg takes what is charged to it, as far as a walk over the page's anon_vmas leads",
     )  # fmt: skip
 
 

@@ -30,8 +30,9 @@ def _visit_anon(page: Page) -> Iterator[tuple[Vma, int]]:
     if page.anon_vma is None:
         return
     for vma in list(page.anon_vma.vmas):
-        if vma.start <= page.index < vma.end:
-            yield vma, page.index
+        addr = vma.start + page.index - vma.pgoff  # vma_address
+        if vma.start <= addr < vma.end:
+            yield vma, addr
 
 
 def _visit_ksm(page: Page) -> Iterator[tuple[Vma, int]]:

@@ -14,6 +14,8 @@ KPF_SWAPCACHE = 1 << 13
 KPF_UNEVICTABLE = 1 << 18
 KPF_HWPOISON = 1 << 19
 KPF_KSM = 1 << 21
+KPF_THP = 1 << 22
+KPF_ZERO_PAGE = 1 << 24
 KPF_MLOCKED = 1 << 33
 
 _LENGTH = {"P": 6, "S": 4, "X": 4, "N": 2}

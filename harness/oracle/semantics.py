@@ -27,7 +27,11 @@ class Semantics:
     has_ksm_stat: bool = True  # /proc/PID/ksm_stat
     # max_page_sharing limits the items of a stable node, more make a chain (mm/ksm.c: is_page_sharing_candidate).
     has_chains: bool = True
+    # A chain is made a plain node again as soon as a search finds one dup in it, full or not; before, only if that one has
+    # room, and by the clock (mm/ksm.c: stable_node_dup; 6.11 on, for which the file advisor_mode of 6.8 stands).
+    single_dup_leaves_chain: bool = False
     has_zero_pages_counter: bool = False  # ksm_zero_pages (6.6 on)
+    has_merge_any: bool = False  # prctl(PR_SET_MEMORY_MERGE) (6.4 on, with the file general_profit)
     has_smart_scan: bool = False  # ksmd skips pages that have not merged for long (6.7 on)
     # A swap pte remembers that its page was PageAnonExclusive (5.19 on: __HAVE_ARCH_PTE_SWP_EXCLUSIVE); before, a
     # page whose swap cache cannot be dropped is copied.
@@ -71,6 +75,8 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         has_ksm_stat="ksm_stat" in proc,
         has_chains="max_page_sharing" in files,
         has_zero_pages_counter="ksm_zero_pages" in files,
+        has_merge_any="general_profit" in files,
+        single_dup_leaves_chain="advisor_mode" in files,
         has_smart_scan=smart,
         swap_ptes_keep_exclusive=cow,
         mlock_marks_ksm=cow,

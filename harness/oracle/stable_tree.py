@@ -1,27 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The stable tree (mm/ksm.c).  Contents stand for the tree's order: equal ones meet, others do not disturb.
+"""The stable trees (mm/ksm.c), one, or one for each NUMA node.  Contents stand for a tree's order: equal ones meet.
 
 One thing is lost by that: on its way down a search also prunes stale nodes and empty chains of other contents.  This
 changes no counter but stable_node_chains and stable_node_dups, as all items of a stale node are dropped within the scan.
+Where a tree has one content only, nothing is lost.
 """
 
 from __future__ import annotations
 
 from harness.oracle.memory import Page
-from harness.oracle.trees import Chain, Item, Node, State
+from harness.oracle.trees import Chain, Item, Key, Node, State
+
+DEFAULT_PRUNE_MILLISECS = 2000
+AGES = 600_000  # milliseconds that no workload lasts
 
 
 class StableTree:
     """Nodes by content, and the counters that go with their items."""
 
-    def __init__(self) -> None:
-        self.roots: dict[int, Node | Chain] = {}
+    def __init__(self, *, single_dup_leaves_chain: bool = False) -> None:
+        self.single_dup_leaves_chain = single_dup_leaves_chain
+        self.roots: dict[Key, Node | Chain] = {}
         self.max_page_sharing: int | None = 256
+        self.merge_across_nodes = True
+        self.prune_millisecs = DEFAULT_PRUNE_MILLISECS
         self.pages_shared = 0
         self.pages_sharing = 0
         self.chains = 0
         self.dups = 0
         self.mapped_by_fork = 0  # items appended because a fork duplicated the pte of a KSM page
+
+    @property
+    def prunes(self) -> bool | None:
+        """Whether a search tidies each chain that it passes up; None where it goes by the clock."""
+        if self.prune_millisecs == 0:
+            return True
+        return False if self.prune_millisecs >= AGES else None
+
+    def key(self, page: Page) -> Key:
+        """get_kpfn_nid, and the place of the page's content in that tree."""
+        return 0 if self.merge_across_nodes else page.nid, page.content
 
     def nodes(self) -> list[Node]:
         """All nodes with a page."""
@@ -71,25 +89,27 @@ class StableTree:
         if node.chain is not None:
             node.chain.dups.remove(node)
             self.dups -= 1
-        elif self.roots.get(node.content) is node:
-            del self.roots[node.content]
+        elif self.roots.get(node.key) is node:
+            del self.roots[node.key]
 
     def search(self, page: Page) -> Page | None:
         """stable_tree_search: the KSM page to merge with, the page itself if it is one."""
         if page.ksm and page.node is not None:
             return page
-        node = self._candidate(page.content)
+        node = self._candidate(self.key(page), prune=bool(self.prunes))
         return node.page if node is not None else None
 
-    def _candidate(self, content: int) -> Node | None:
+    def _candidate(self, key: Key, *, prune: bool) -> Node | None:
         """The node of that content with room for an item; stale ones are pruned on the way."""
-        while (root := self.roots.get(content)) is not None:
+        while (root := self.roots.get(key)) is not None:
             if isinstance(root, Chain):
-                node = self._dup(root)
+                node = self._dup(key, root, prune=prune)
                 if node is not None:
                     return node
+                if self.roots[key] is not root:
+                    continue
                 if not root.dups:  # stable_node_dup_any, free_stable_node_chain
-                    del self.roots[content]
+                    del self.roots[key]
                     self.chains -= 1
                     continue
                 if root.dups[0].stale:
@@ -102,31 +122,45 @@ class StableTree:
             return root if self.is_candidate(root) else None
         return None
 
-    def _dup(self, chain: Chain) -> Node | None:
-        """stable_node_dup, without the pruning by time: it may also collapse a chain of one."""
+    def _dup(self, key: Key, chain: Chain, *, prune: bool) -> Node | None:
+        """stable_node_dup: the first dup with room, or if the chain is tidied up the fullest; then one alone leaves it."""
+        found: Node | None = None
         for dup in list(chain.dups):
             if dup.stale:
                 self.remove_node(dup)
-            elif self.is_candidate(dup):
-                if chain.dups[0] is not dup and self.is_candidate(dup, 1):
-                    chain.dups.remove(dup)
-                    chain.dups.insert(0, dup)
-                return dup
-        return None
+            elif self.is_candidate(dup) and (found is None or len(dup.items) > len(found.items)):
+                found = dup
+                if not prune:
+                    break
+        if len(chain.dups) == 1 and (self.single_dup_leaves_chain or (prune and found is not None)):
+            self._collapse(key, chain)
+        elif found is not None and chain.dups[0] is not found and self.is_candidate(found, 1):
+            chain.dups.remove(found)
+            chain.dups.insert(0, found)
+        return found
+
+    def _collapse(self, key: Key, chain: Chain) -> None:
+        """The only dup takes the chain's place in the tree."""
+        (node,) = chain.dups
+        self.roots[key] = node
+        node.chain = None
+        self.chains -= 1
+        self.dups -= 1
 
     def insert(self, kpage: Page) -> Node:
         """stable_tree_insert: a new node, in a chain if there is one of that content already."""
-        self._candidate(kpage.content)  # for what it prunes
-        node = Node(kpage)
+        key = self.key(kpage)
+        self._candidate(key, prune=False)  # for the stale nodes that it meets
+        node = Node(kpage, key)
         kpage.node = node
-        old = self.roots.get(kpage.content)
+        old = self.roots.get(key)
         if old is None:
-            self.roots[kpage.content] = node
+            self.roots[key] = node
             return node
         if not isinstance(old, Chain):
             chain = Chain()
             self.chains += 1
-            self.roots[kpage.content] = chain
+            self.roots[key] = chain
             self._add_dup(chain, old)
             old = chain
         self._add_dup(old, node)
@@ -137,17 +171,26 @@ class StableTree:
         chain.dups.insert(0, node)
         self.dups += 1
 
+    def meet_by_chance(self) -> None:
+        """Searches of a scan may have passed chains of other contents, and tidied them up (chain_prune)."""
+        crowded = len({nid for nid, _ in self.roots}) < len(self.roots)
+        limit = 1 if self.prunes is False and not self.single_dup_leaves_chain else 2
+        for root in self.roots.values():
+            if isinstance(root, Chain):
+                few = sum(not d.stale for d in root.dups) < limit
+                root.doubtful = few and (root.doubtful or crowded or self.prunes is None)
+
     def remove_unmapped(self) -> None:
-        """remove_all_stable_nodes: at run=2, and when a tunable of the tree changes."""
+        """remove_all_stable_nodes: at run=2, and when a tunable of the tree changes; nodes whose page is mapped stay."""
         for node in self.nodes():
             if node.stale:
                 self.remove_node(node)
             elif not node.page.ptes:
                 node.page.node = None
                 self.remove_node(node)
-        for content, root in list(self.roots.items()):
+        for key, root in list(self.roots.items()):
             if isinstance(root, Chain) and not root.dups:
-                del self.roots[content]
+                del self.roots[key]
                 self.chains -= 1
 
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from harness.oracle.memory import Page
 
 
+Key = tuple[int, int]
+"""A place in a tree: the number of the tree (that of the NUMA node, 0 where nodes are merged across), and the content."""
+
+
 class State(enum.Enum):
     """Which tree an item is in: its STABLE_FLAG and UNSTABLE_FLAG."""
 
@@ -24,13 +28,14 @@ class State(enum.Enum):
 class Item:
     """``struct ksm_rmap_item``: an address that ksmd tracks."""
 
-    __slots__ = ("addr", "anon_vma", "checksum", "mm", "node", "state")
+    __slots__ = ("addr", "anon_vma", "checksum", "key", "mm", "node", "state")
 
     def __init__(self, mm: Mm, addr: int) -> None:
         self.mm = mm
         self.addr = addr
         self.state = State.NONE
-        self.checksum: int | None = None  # oldchecksum: the content it was computed of
+        self.checksum: int | None = None  # oldchecksum
+        self.key: Key | None = None  # where it is in the unstable tree
         self.anon_vma: AnonVma | None = None  # held while it is stable
         self.node: Node | None = None  # head
 
@@ -38,10 +43,11 @@ class Item:
 class Node:
     """``struct ksm_stable_node`` of one KSM page, itself in the tree or a dup in a chain."""
 
-    __slots__ = ("chain", "content", "items", "page")
+    __slots__ = ("chain", "content", "items", "key", "page")
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, key: Key) -> None:
         self.page = page  # by kpfn: the node holds no reference
+        self.key = key
         self.content = page.content
         self.items: dict[Item, None] = {}  # hlist, the other way round
         self.chain: Chain | None = None
@@ -59,7 +65,8 @@ class Node:
 class Chain:
     """A stable node whose dups all have the same content, each full but perhaps one."""
 
-    __slots__ = ("dups",)
+    __slots__ = ("doubtful", "dups")
 
     def __init__(self) -> None:
+        self.doubtful = False  # it may be no more, as a search for another content has tidied it up
         self.dups: list[Node] = []  # head first

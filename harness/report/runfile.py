@@ -92,6 +92,7 @@ def _workload_data(workload: WorkloadResult) -> dict[str, Any]:
             for p in by_property(workload)
         ],
         "crashes": [dataclasses.asdict(c) for c in workload.crashes],
+        "remarks": list(workload.remarks),
     }
 
 
@@ -185,6 +186,7 @@ def _workload(node: _Node) -> WorkloadResult:
         prop=node.get("prop", str, ""),
         seconds=node.get("seconds", float, 0.0),
         boot=node.get("boot", int, 1),
+        remarks=node.texts("remarks"),
         complete=node.get("complete", bool, not node.get("operation", str, "")),
     )
 

@@ -37,6 +37,7 @@ class Account:
     unstable: str = ""  # label of the first observation whose readings never agreed
     deadlines: list[int] = field(default_factory=list)  # ret records of reclaims that ran out of time
     notes: list[str] = field(default_factory=list)  # what was not judged and why, as the oracle tells it
+    remarks: list[str] = field(default_factory=list)  # what is remarkable and no error
     signal: int = 0  # that its process died of
     op: str = ""
     seq: int | None = None

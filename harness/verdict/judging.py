@@ -48,6 +48,7 @@ def judge_workload(evidence: Evidence) -> WorkloadResult:
         seconds=account.seconds if account else 0.0,
         complete=account is not None and not account.problem,
         boot=evidence.boot.number if evidence.boot else 1,
+        remarks=tuple(account.remarks) if account else (),
     )
 
 

@@ -29,6 +29,7 @@ class Stepper(Protocol):
 
     control_failed: str
     notes: list[str]
+    remarks: list[str]
 
     def step(self, record: Record, /) -> list[Finding]:
         """The differences that this record shows."""
@@ -128,7 +129,7 @@ def _make(make: MakeOracle, hello: Record | None, begin: Record, account: Accoun
     except Exception as e:  # the journal is the guest's: whatever it makes the model do, the cell goes on
         _contradicts(account, begin, e)
         return None
-    account.notes = oracle.notes  # which grows
+    account.notes, account.remarks = oracle.notes, oracle.remarks  # which grow
     return oracle
 
 

@@ -42,6 +42,7 @@ class Scripted:
     def __init__(self, finding_at: str = "", contradiction_at: int = -1, control: str = "") -> None:
         self.finding_at, self.contradiction_at, self.control = finding_at, contradiction_at, control
         self.control_failed = ""
+        self.remarks: list[str] = []
         self.notes: list[str] = []
         self.begin: Record = {}
 

@@ -176,6 +176,9 @@ static void perform(struct slot *s)
 	case REQ_PUTBACK:
 		s->rc = do_putback(s);
 		break;
+	case REQ_CALL:
+		s->rc = s->call(s);
+		break;
 	case REQ_NONE:
 		break;
 	}
@@ -312,6 +315,12 @@ void must(struct actor *a, enum request request, const char *what)
 {
 	if (ask(a, request) < 0)
 		fail(what, a->slot->error, "in %s", a->name);
+}
+
+long ask_call(struct actor *a, long (*call)(struct slot *))
+{
+	a->slot->call = call;
+	return ask(a, REQ_CALL);
 }
 
 struct actor *spawn(const char *name)

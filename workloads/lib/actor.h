@@ -21,7 +21,7 @@
 enum request {
 	REQ_NONE, REQ_MAP, REQ_FILL, REQ_READ, REQ_VERIFY, REQ_MADVISE,
 	REQ_FORK, REQ_EXIT, REQ_EXEC, REQ_MUNMAP, REQ_MPROTECT, REQ_MLOCK,
-	REQ_MUNLOCK, REQ_PIN, REQ_UNPIN, REQ_STIR, REQ_PUTBACK,
+	REQ_MUNLOCK, REQ_PIN, REQ_UNPIN, REQ_STIR, REQ_PUTBACK, REQ_CALL,
 };
 
 /* A SIGBUS: what it named, and whether at once or for an access. */
@@ -47,6 +47,8 @@ struct slot {
 	size_t bytes, page;
 	uint64_t tag, step;
 	int advice;		/* madvise, mprotect, mlock2: its last argument */
+	long (*call)(struct slot *);	/* REQ_CALL: what to do */
+	unsigned long more[2];		/* what it needs beside the rest */
 	struct slot *child;
 	pid_t pid;		/* written by the parent: of the child */
 	long rc;
@@ -79,15 +81,20 @@ extern size_t nactors;
 
 void actors_init(void);
 struct area *find_area(struct actor *a, const char *name);
+/* Let the actor do what its slot says and wait; rc, negative is failure. */
+long ask(struct actor *a, enum request request);
+/* The same, but failure ends the workload. */
+void must(struct actor *a, enum request request, const char *what);
+
 /*
  * Aim the actor's slot at pages of an area, and tell of them in the op record;
  * returns their number.
  */
 size_t aim(struct actor *a, const char *area, size_t first, size_t count);
-/* Let the actor do what its slot says and wait; rc, negative is failure. */
-long ask(struct actor *a, enum request request);
-/* The same, but failure ends the workload. */
-void must(struct actor *a, enum request request, const char *what);
+/* A new area of the actor, not mapped yet, far from all others. */
+struct area *new_area(struct actor *a, const char *name, size_t npages);
+/* An operation of its own: let the actor do "call" on its slot; rc. */
+long ask_call(struct actor *a, long (*call)(struct slot *));
 
 /*
  * A deadline in seconds, stretched for guests that are known to be slow (the

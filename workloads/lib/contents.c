@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What pages hold: a number each, of which every byte depends. */
+#define _DEFAULT_SOURCE
+#include <endian.h>
 #include <errno.h>
 
 #include "actor.h"
@@ -14,25 +16,76 @@
 #define NO_TAG (-1)
 #define SIGBUS_TAG (-2)
 
-static uint64_t odd_inverse(void)
+/*
+ * Contents from LIKE_ZEROS on are pages of zeros but for two words, chosen so
+ * that ksmd's checksum (lib/xxhash.c: xxh64) does not see them: the hash keeps
+ * four sums, of which each takes every fourth word, and the second word here
+ * takes out of the first sum what the first word put in.
+ */
+#define PRIME_1 0x9e3779b185ebca87ull
+#define PRIME_2 0xc2b2ae3d27d4eb4full
+
+static uint64_t inverse(uint64_t odd)
 {
-	uint64_t x = ODD;	/* correct to 3 bits; each step doubles them */
+	uint64_t x = odd;	/* correct to 3 bits; each step doubles them */
 
 	for (int i = 0; i < 6; i++)
-		x *= 2 - ODD * x;
+		x *= 2 - odd * x;
 	return x;
+}
+
+static uint64_t xxh64_round(uint64_t sum, uint64_t word)
+{
+	sum += word * PRIME_2;
+	return (sum << 31 | sum >> 33) * PRIME_1;
+}
+
+/* The word at index j of such a page, as this machine reads it. */
+static uint64_t like_zeros(uint64_t tag, size_t j)
+{
+	const uint64_t start = PRIME_1 + PRIME_2, word = tag - LIKE_ZEROS + 1;
+	uint64_t value = 0;
+
+	if (j == 0)
+		value = word;
+	else if (j == 4)
+		value = (xxh64_round(start, 0) - xxh64_round(start, word)) *
+			inverse(PRIME_2);
+	return htole64(value);
+}
+
+static bool is_like_zeros(uint64_t tag)
+{
+	return tag >= LIKE_ZEROS && tag < 2 * LIKE_ZEROS;
 }
 
 void fill_page(uint64_t *word, uint64_t tag)
 {
+	if (is_like_zeros(tag))
+		for (size_t j = 0; j < page_size() / 8; j++)
+			word[j] = like_zeros(tag, j);
+	else
+		for (size_t j = 0; j < page_size() / 8; j++)
+			word[j] = tag ? (tag + j) * ODD : 0;
+}
+
+static int64_t content_like_zeros(const uint64_t *word)
+{
+	uint64_t tag = LIKE_ZEROS + le64toh(word[0]) - 1;
+
 	for (size_t j = 0; j < page_size() / 8; j++)
-		word[j] = tag ? (tag + j) * ODD : 0;
+		if (word[j] != like_zeros(tag, j))
+			return NO_TAG;
+	return tag;
 }
 
 static int64_t page_content(const uint64_t *word)
 {
-	uint64_t tag = word[0] ? word[0] * odd_inverse() : 0;
+	uint64_t tag = word[0] ? word[0] * inverse(ODD) : 0;
 
+	/* No other content that is used begins with so small a number. */
+	if (word[0] && le64toh(word[0]) < (1ul << 20))
+		return content_like_zeros(word);
 	for (size_t j = 0; j < page_size() / 8; j++)
 		if (word[j] != (tag ? (tag + j) * ODD : 0))
 			return NO_TAG;

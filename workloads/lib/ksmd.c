@@ -120,7 +120,7 @@ void scan(unsigned int scans)
 	ret_end();
 }
 
-static void tell_and_write(const char *op, const char *file, const char *value)
+static int tell_and_write(const char *op, const char *file, const char *value)
 {
 	char path[128];
 
@@ -130,8 +130,15 @@ static void tell_and_write(const char *op, const char *file, const char *value)
 		j_str("file", file);
 	j_str("value", value);
 	op_go();
-	if (write_file(path, value) < 0)
-		fail(file, errno, "writing %s", value);
+	return write_file(path, value) < 0 ? errno : 0;
+}
+
+static void must_write(const char *op, const char *file, const char *value)
+{
+	int error = tell_and_write(op, file, value);
+
+	if (error)
+		fail(file, error, "writing %s", value);
 	op_done();
 }
 
@@ -140,10 +147,19 @@ void ksm_run(int value)
 	char text[16];
 
 	snprintf(text, sizeof(text), "%d", value);
-	tell_and_write("run", "run", text);
+	must_write("run", "run", text);
 }
 
 void ksm_set(const char *file, const char *value)
 {
-	tell_and_write("set", file, value);
+	must_write("set", file, value);
+}
+
+bool ksm_try(const char *file, const char *value)
+{
+	int error = tell_and_write("set", file, value);
+
+	ret_begin(error ? -1 : 0, error);
+	ret_end();
+	return !error;
 }

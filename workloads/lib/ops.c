@@ -44,19 +44,26 @@ size_t aim(struct actor *a, const char *name, size_t first, size_t count)
 	return count;
 }
 
-void map_area(struct actor *a, const char *name, size_t bytes)
+struct area *new_area(struct actor *a, const char *name, size_t npages)
 {
 	struct area *area = &a->areas[a->nareas];
 
 	if (a->nareas == MAX_AREAS)
 		fail("area", ENOSPC, "%s has %d areas", a->name, MAX_AREAS);
 	snprintf(area->name, sizeof(area->name), "%s", name);
-	area->npages = pages(bytes);
+	area->npages = npages;
 	area->addr = FIRST_ADDR + a->nareas * AREA_SPACING;
 	area->keep = calloc(area->npages, 1);
 	if (!area->keep)
 		fail("calloc", ENOMEM, "%zu bytes", area->npages);
 	a->nareas++;
+	return area;
+}
+
+void map_area(struct actor *a, const char *name, size_t bytes)
+{
+	struct area *area = new_area(a, name, pages(bytes));
+
 	op_begin("map");
 	j_str("actor", a->name);
 	j_str("area", name);

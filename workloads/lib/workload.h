@@ -90,6 +90,40 @@ void unpin(struct actor *a);
 /* Pages that are pinned: isolated from the LRU in vain, and put back. */
 void putback(struct actor *a, const char *area, size_t first, size_t count);
 
+/*
+ * remap.c.  mremap() moves pages to the beginning of area "to", which is a new
+ * one unless the actor has it: then what is mapped there goes.  Where the pages
+ * came from is a hole in the old area.  resize_area() grows or shrinks a whole
+ * area where it is; renew_pages() maps fresh memory over pages.
+ */
+void move_to(struct actor *a, const char *area, size_t first, size_t count,
+	     const char *to);
+void resize_area(struct actor *a, const char *area, size_t bytes);
+void renew_pages(struct actor *a, const char *area, size_t first, size_t count);
+
+/* nodes.c: NUMA nodes with memory, numbered from 0; pages to come from one. */
+size_t memory_nodes(void);
+void bind_pages(struct actor *a, const char *area, size_t first, size_t count,
+		int node);
+
+/*
+ * special.c.  Memory that is not what KSM is made for, and other ways to ask
+ * for it.  huge_size() is 0 where there are no transparent huge pages; while
+ * allow_huge() allows them, pages that want_huge() are filled with huge ones.
+ * merge_any() is prctl(PR_SET_MEMORY_MERGE); false if this kernel has none.
+ * look_at_vmas() tells what smaps says of an area.
+ */
+void map_shared(struct actor *a, const char *area, size_t bytes);
+void advise_vvar(struct actor *a);
+size_t huge_size(void);
+void allow_huge(bool allowed);
+void want_huge(struct actor *a, const char *area, size_t first, size_t count);
+bool merge_any(struct actor *a, bool on);
+void look_at_vmas(struct actor *a, const char *area);
+
+/* A content whose checksum is that of the page of zeros: see contents.c. */
+#define LIKE_ZEROS (1ul << 62)
+
 /* The usual start: a process with an area whose page i has content tag + i. */
 struct actor *spawn_filled(const char *name, size_t bytes, uint64_t tag);
 
@@ -100,6 +134,8 @@ void merge_pair(struct actor **p1, struct actor **p2, size_t bytes);
 void scan(unsigned int scans);
 void ksm_run(int value);
 void ksm_set(const char *file, const char *value);
+/* The same, but the kernel may refuse: true if it did not. */
+bool ksm_try(const char *file, const char *value);
 
 /* Reclaim of the actors' memcg.  keep(): the next one does not wait for these. */
 void keep(struct actor *a, const char *area, size_t first, size_t count);

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Memory that KSM is to leave alone, processes that are merged as a whole, and what smaps says of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness.findings import Tier
+from harness.oracle.address_space import Mm
+from harness.oracle.judge import Difference, pages, who
+from harness.oracle.model import Model
+from harness.oracle.records import Fields, decimal
+
+_IGNORED = "ksm_madvise accepts private anonymous memory only, and ignores the advice for all else, with success"
+
+
+def judge_smaps(model: Model, op: Fields, ret: Fields) -> list[Difference]:
+    """VM_MERGEABLE ("mg" of VmFlags) and, where there is one, the line ``KSM:``, of an area."""
+    mm = model.actor(op.text("actor"))
+    area = op.text("area")
+    start, _ = model.span(mm, area, 0, 0)
+    end = start + mm.areas[area].npages
+    mergeable = sum(min(end, v.end) - max(start, v.start) for v in mm.vmas_in(start, end) if v.flags.mergeable)
+    found = []
+    if ret.number("mergeable", 0) != mergeable:
+        found.append(_flags(mm, area, ret.number("mergeable"), mergeable))
+    ksm = sum(1 for p in mm.ptes_in(start, end) if p.page is not None and p.page.ksm)
+    seen = decimal(ret.data.get("ksm"))
+    if seen is not None and seen != ksm and not model.memory.unsure:
+        found.append(_ksm_line(mm, area, seen, ksm))
+    return found
+
+
+def _flags(mm: Mm, area: str, seen: int, expected: int) -> Difference:
+    return Difference(
+        kind="vm-flags", op="smaps", tier=Tier.ACCOUNTING, actors=(mm.name,),
+        summary=f"{pages(seen)} of {mm.name}.{area} are VM_MERGEABLE where {expected} are expected",
+        expected=f"{expected} in vmas with VM_MERGEABLE", seen=str(seen), why=f"{_IGNORED}; mremap keeps the flag",
+    )  # fmt: skip
+
+
+def _ksm_line(mm: Mm, area: str, seen: int, expected: int) -> Difference:
+    return Difference(
+        kind="counter-smaps-ksm", op="smaps", tier=Tier.ACCOUNTING, actors=(mm.name,),
+        summary=f"smaps has {pages(seen)} of {mm.name}.{area} as KSM where {expected} are expected",
+        expected=str(expected), seen=str(seen), why="each pte that maps a KSM page counts (fs/proc/task_mmu.c: smaps_account)",
+    )  # fmt: skip
+
+
+def judge_vvar(model: Model, op: Fields, ret: Fields) -> list[Difference]:
+    """MADV_MERGEABLE on a VM_PFNMAP mapping: ignored."""
+    mm = model.actor(op.text("actor"))
+    if not ret.number("mergeable", 0):
+        return []
+    return [_flags(mm, "[vvar]", ret.number("mergeable"), 0)]
+
+
+def judge_merge_any(model: Model, op: Fields, ret: Fields) -> list[Difference]:
+    """prctl(PR_SET_MEMORY_MERGE): what the whole process has becomes mergeable, or is unmerged."""
+    mm = model.actor(op.text("actor"))
+    seen = ret.text("errno") if ret.number("rc") < 0 else ""
+    expected = "" if model.semantics.has_merge_any else "EINVAL"
+    if not seen:
+        _merge_any(model, mm, on=op.flag("on"))
+    if seen == expected:
+        return []
+    return [
+        Difference(
+            kind="prctl", op="merge_any", tier=Tier.ACCOUNTING, actors=(mm.name,),
+            summary=f"prctl(PR_SET_MEMORY_MERGE) of {who([mm])} ended with {seen or 'success'}, not {expected or 'success'}",
+            expected=expected or "success", seen=seen or "success", why="kernel/sys.c: prctl; 6.4 and later",
+        )
+    ]  # fmt: skip
+
+
+def _merge_any(model: Model, mm: Mm, *, on: bool) -> None:
+    """ksm_enable_merge_any, ksm_disable_merge_any.  Of the process's own memory the model knows the areas only."""
+    if on == mm.merge_any:
+        return
+    mm.merge_any = on
+    if on:
+        model.ksmd.enter(mm)
+    for vma in list(mm.vmas):
+        if not on and vma.flags.mergeable and vma.anon_vma is not None:
+            model.ksmd.break_ksm(vma, vma.start, vma.end)
+    if mm.vmas:
+        mm.change(mm.vmas[0].start, mm.vmas[-1].end, lambda f: replace(f, mergeable=on and not f.shared))
+    model.memory.doubt("ksmd scans all memory of a process, of which the journal tells only the areas")
+
+
+def apply_hugepage(model: Model, op: Fields) -> None:
+    """MADV_HUGEPAGE.  Whether huge pages were to be had is seen at the next observation."""
+    mm = model.actor(op.text("actor"))
+    start, end = model.span(mm, op.text("area"), op.number("first", 0), op.number("count", 0))
+    mm.change(start, end, lambda f: replace(f, huge=True))
+    model.huge_pages = op.number("pages", 1)

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Mappings that ksmd leaves alone, huge pages, and a process that is merged as a whole. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "actor.h"
+#include "guest.h"
+
+#define THP_DIR "/sys/kernel/mm/transparent_hugepage"
+
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67
+#endif
+
+static long do_map_shared(struct slot *s)
+{
+	void *at = (void *)s->addr;
+
+	return mmap(at, s->bytes, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		    -1, 0) == at ? 0 : -1;
+}
+
+void map_shared(struct actor *a, const char *name, size_t bytes)
+{
+	struct area *area = new_area(a, name, pages(bytes));
+
+	op_begin("map");
+	j_str("actor", a->name);
+	j_str("area", name);
+	j_hex("addr", area->addr);
+	j_int("bytes", area->npages * page_size());
+	j_bool("shared", true);
+	op_go();
+	a->slot->addr = area->addr;
+	a->slot->bytes = area->npages * page_size();
+	if (ask_call(a, do_map_shared) < 0)
+		fail("mmap", a->slot->error, "shared, in %s", a->name);
+	op_done();
+}
+
+/* A mapping's line of smaps or maps: "start-end perms offset dev inode name". */
+static bool vma_line(const char *line, unsigned long *start, unsigned long *end)
+{
+	return sscanf(line, "%lx-%lx ", start, end) == 2;
+}
+
+/* The kernel's own pages that every process has mapped: VM_PFNMAP, VM_IO. */
+static long do_advise_vvar(struct slot *s)
+{
+	static char text[16384];
+	char *line, *save = NULL;
+
+	s->addr = s->bytes = 0;
+	if (read_file("/proc/self/maps", text, sizeof(text)) <= 0)
+		return -1;
+	for (line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		unsigned long start, end;
+
+		if (!strstr(line, "[vvar]") || !vma_line(line, &start, &end))
+			continue;
+		s->addr = start;
+		s->bytes = end - start;
+		return madvise((void *)start, end - start, MADV_MERGEABLE);
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+/* What smaps says of the vmas in a range, added up. */
+struct smaps {
+	size_t mergeable;	/* pages in vmas with VM_MERGEABLE */
+	long long ksm_kb;	/* -1: no such line */
+};
+
+static struct smaps read_smaps(pid_t pid, unsigned long start, unsigned long end)
+{
+	struct smaps result = { .ksm_kb = -1 };
+	unsigned long vma_start = 0, vma_end = 0, from, to;
+	char path[64], line[512];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	file = fopen(path, "re");
+	if (!file)
+		fail("smaps", errno, "%s", path);
+	while (fgets(line, sizeof(line), file)) {
+		if (vma_line(line, &vma_start, &vma_end))
+			continue;
+		from = vma_start > start ? vma_start : start;
+		to = vma_end < end ? vma_end : end;
+		if (from >= to)
+			continue;
+		if (!strncmp(line, "KSM:", 4)) {
+			if (result.ksm_kb < 0)
+				result.ksm_kb = 0;
+			result.ksm_kb += strtoll(line + 4, NULL, 10);
+		} else if (!strncmp(line, "VmFlags:", 8) && strstr(line, " mg")) {
+			result.mergeable += (to - from) / page_size();
+		}
+	}
+	fclose(file);
+	return result;
+}
+
+void advise_vvar(struct actor *a)
+{
+	struct slot *s = a->slot;
+	struct smaps seen;
+
+	op_begin("vvar");
+	j_str("actor", a->name);
+	op_go();
+	if (ask_call(a, do_advise_vvar) < 0)
+		fail("madvise", s->error, "of [vvar], in %s", a->name);
+	seen = read_smaps(a->pid, s->addr, s->addr + s->bytes);
+	ret_begin(0, 0);
+	j_int("pages", s->bytes / page_size());
+	j_int("mergeable", seen.mergeable);
+	ret_end();
+}
+
+void look_at_vmas(struct actor *a, const char *name)
+{
+	struct area *area = find_area(a, name);
+	struct smaps seen;
+
+	op_begin("smaps");
+	j_str("actor", a->name);
+	j_str("area", name);
+	op_go();
+	seen = read_smaps(a->pid, area->addr, area->addr + area->npages * page_size());
+	ret_begin(0, 0);
+	j_int("mergeable", seen.mergeable);
+	if (seen.ksm_kb < 0)
+		j_null("ksm");
+	else
+		j_int("ksm", seen.ksm_kb * 1024 / page_size());
+	ret_end();
+}
+
+size_t huge_size(void)
+{
+	return read_number(THP_DIR "/hpage_pmd_size", 0);
+}
+
+void allow_huge(bool allowed)
+{
+	op_begin("thp");
+	j_bool("allowed", allowed);
+	op_go();
+	if (write_file(THP_DIR "/enabled", allowed ? "madvise" : "never") < 0)
+		fail("transparent_hugepage", errno, "%d", allowed);
+	op_done();
+}
+
+static long do_want_huge(struct slot *s)
+{
+	return madvise((void *)s->addr, s->bytes, MADV_HUGEPAGE);
+}
+
+void want_huge(struct actor *a, const char *area, size_t first, size_t count)
+{
+	op_begin("hugepage");
+	aim(a, area, first, count);
+	j_int("pages", huge_size() / page_size());
+	op_go();
+	if (ask_call(a, do_want_huge) < 0)
+		fail("madvise", a->slot->error, "MADV_HUGEPAGE in %s", a->name);
+	op_done();
+}
+
+static long do_merge_any(struct slot *s)
+{
+	return prctl(PR_SET_MEMORY_MERGE, s->more[0], 0, 0, 0);
+}
+
+bool merge_any(struct actor *a, bool on)
+{
+	op_begin("merge_any");
+	j_str("actor", a->name);
+	j_bool("on", on);
+	op_go();
+	a->slot->more[0] = on;
+	ask_call(a, do_merge_any);
+	ret_begin(a->slot->rc, a->slot->error);
+	ret_end();
+	return a->slot->rc >= 0;
+}
