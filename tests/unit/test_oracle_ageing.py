@@ -100,7 +100,8 @@ def test_a_page_in_use_is_looked_at_again_before_it_goes() -> None:
 def test_pages_that_were_never_looked_at_are_not_judged() -> None:
     story = forked()
     story.on("touch", "C")
-    assert watched(story, [[N, 0, 0, 0]], states(story, P1="P", P2="P", C="P", D="P"), [["P1", "a", 0, N]]) == []
+    kept = [[actor, "a", 0, N] for actor in ("P1", "P2", "C", "D")]
+    assert watched(story, [[N, 0, 0, 0]], states(story, P1="P", P2="P", C="P", D="P"), kept) == []
 
 
 def test_pages_in_use_that_go_without_a_look() -> None:
