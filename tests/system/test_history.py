@@ -12,6 +12,7 @@ pytestmark = pytest.mark.system
 # patch: the property that must be named, the workload that shows it
 CAUGHT = {
     "hwpoison-takes-ksm": ("P21", "poisoned"),
+    "migration-index-of-ksm": ("P19", "moved_scattered"),
     "stale-node-ends-search": ("P14", "stale_nodes"),
     "swapin-copy-uncharged": ("P16", "swapin"),
     "swapped-page-dirty": ("P16", "stale_swap"),
