@@ -105,7 +105,9 @@ bool reset(const char *next, pid_t anchor)
 	char why[128] = "";
 	bool ok = kill_rest(anchor);
 
-	if (!ok)
+	if (!ok && kill(anchor, 0))
+		snprintf(why, sizeof(why), "no process with a mergeable area can be kept: MADV_MERGEABLE fails, or it died");
+	else if (!ok)
 		snprintf(why, sizeof(why), "processes of the last workload do not die");
 	if (write_file(KSM_DIR "/run", "2") < 0) {
 		snprintf(why, sizeof(why), "run=2: %s", strerror(errno));

@@ -64,6 +64,7 @@ class _Cell:
         self.record = CellRecord(plan.target.name)
         self.record.workloads = [WorkloadRecord(load.name, dict(load.args)) for load in plan.workloads]
         self.disk_full = ""
+        self.barren = 0  # boots in a row that came to no workload
 
     def save(self) -> None:
         """Keep what is known.  A full disk must not lose the rest of the run."""
@@ -119,6 +120,7 @@ class _Cell:
             if boot.record.stop is not Stop.POWEROFF:
                 log.warning("%s, boot %d: %s: %s", self.plan.target.name, number, boot.record.stop, boot.record.reason)
             self.save()
+            self._give_up_on_barren_boots(number)
             left = self._remaining()
             self._fail_fast()
             if len(left) == len(remaining) or self.disk_full or self.halt.reason:
@@ -127,6 +129,14 @@ class _Cell:
                     workload.reason = reason
                 self.record.reason = reason if left else ""
                 return
+
+    def _give_up_on_barren_boots(self, number: int) -> None:
+        """Where two boots in a row came to no workload, further ones will not either."""
+        turns = [w for w in self.record.workloads if w.boot == number]
+        self.barren = self.barren + 1 if turns and all(w.outcome is Outcome.INFRA and w.segment < 0 for w in turns) else 0
+        if self.barren == 2:
+            for _, workload in self._remaining():
+                workload.outcome, workload.boot, workload.reason = Outcome.INFRA, number, turns[0].reason
 
     def _fail_fast(self) -> None:
         """A crash and a hang tell that the kernel is bad before any oracle does."""

@@ -235,25 +235,39 @@ class Campaign:
 
     async def _run(self, ground: _Ground, mutant: Mutant, directory: Path, teller: Teller) -> _Run:
         """The guest; a second one where the first leaves a question open."""
-        judgement, cell, order = await self._guest(ground, mutant, directory, teller, fail_fast=not mutant.benign)
+        runners = self._ranked(ground, mutant)
+        judgement, cell, order = await self._guest(ground, mutant, runners, directory, teller, fail_fast=not mutant.benign)
         if judgement.fate is Fate.UNJUDGED:
             log.info("%s: %s: once more", mutant.name, judgement.reason)
-            judgement, cell, order = await self._guest(ground, mutant, directory, teller, fail_fast=False)
+            # If it was stopped for a finding that does not count, that would stop it again.
+            stopped = any("--fail-fast" in w.reason for w in cell.workloads)
+            fast = not mutant.benign and not stopped
+            judgement, cell, order = await self._guest(ground, mutant, runners, directory, teller, fast)
         elif fate.right(mutant, judgement) is False:
-            # Another property than the expected one was named: does the expected one come after it?
-            again, other, order = await self._guest(ground, mutant, directory, teller, fail_fast=False)
-            if again.fate is Fate.KILLED:
-                judgement, cell = again, other
+            judgement = await self._second_look(ground, mutant, runners, directory, teller, judgement)
         costs = tuple((w.workload, w.seconds) for w in cell.workloads if w.verdict is Verdict.PASS)
         ran = order[: order.index(judgement.workload) + 1] if judgement.workload in order else order
         return _Run(judgement, ran, costs)
 
+    async def _second_look(
+        self, ground: _Ground, mutant: Mutant, runners: tuple[Runner, ...], directory: Path, teller: Teller, first: Judgement
+    ) -> Judgement:
+        """Another property than the expected one was named: do those workloads that show the expected one name it, too?"""
+        showing = tuple(r for r in runners if set(r.properties) & set(mutant.expected))
+        if not showing:
+            return first
+        second, _, _ = await self._guest(ground, mutant, showing, directory / "again", teller, fail_fast=False)
+        return dataclasses.replace(first, named=tuple(dict.fromkeys((*first.named, *second.named))))
+
+    def _ranked(self, ground: _Ground, mutant: Mutant) -> tuple[Runner, ...]:
+        runners = [Runner(i.name, i.properties, ground.costs.get(i.name, 1.0)) for i in self.plan.workloads]
+        return rank(runners, self._trials, mutant.expected, mutant.function)
+
     async def _guest(
-        self, ground: _Ground, mutant: Mutant, directory: Path, teller: Teller, fail_fast: bool
+        self, ground: _Ground, mutant: Mutant, runners: tuple[Runner, ...], directory: Path, teller: Teller, fail_fast: bool
     ) -> tuple[Judgement, CellResult, tuple[str, ...]]:
         infos = {info.name: info for info in self.plan.workloads}
-        runners = [Runner(i.name, i.properties, ground.costs.get(i.name, 1.0)) for i in infos.values()]
-        order = tuple(r.name for r in rank(runners, self._trials, mutant.expected, mutant.function))
+        order = tuple(r.name for r in runners)
         plan = dataclasses.replace(
             self.plan.run,
             targets=(ground.target,),

@@ -116,10 +116,11 @@ def _lacking(mutant: Mutant, results: Sequence[WorkloadResult]) -> str:
 
 
 def right(mutant: Mutant, judgement: Judgement) -> bool | None:
-    """Whether an expected property was named; None where none is expected or nothing was named."""
+    """Whether an expected property was named; None where none is expected, or where a crash or a hang came before."""
     if not mutant.expected or judgement.fate is not Fate.KILLED:
         return None
-    return bool(set(mutant.expected) & set(judgement.named))
+    named = bool(set(mutant.expected) & set(judgement.named))
+    return named or (None if judgement.verdict in (Verdict.CRASH, Verdict.HANG) else False)
 
 
 def exit_code(fates: Sequence[tuple[Fate, str]]) -> ExitCode:

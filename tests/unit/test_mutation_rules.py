@@ -61,6 +61,8 @@ def test_a_crash_kills_for_the_property_in_progress() -> None:
     crash = WorkloadResult("a", ("P5",), Verdict.CRASH, "BUG: unable to handle", (finding("P1"),), prop="P5")
     told = judge(M, crash)
     assert (told.fate, told.verdict, told.signature, told.finding) == (Fate.KILLED, "CRASH", "CRASH:P5", "BUG: unable to handle")
+    assert fate.right(M, told) is None
+    assert fate.right(dataclasses.replace(M, expected=("P5",)), told) is True
 
 
 @pytest.mark.parametrize("verdict", [Verdict.LOST, Verdict.INFRA, Verdict.BOOT])
