@@ -56,10 +56,11 @@ repeat: deps-asked .venv/run.stamp
 	  echo "run $$i of $(REPEATS): all judged good"; \
 	done
 
-# P5 and P6 for long: use after free and lost references.
+# P5 and P6 for long: use after free and lost references; and races on two CPUs.
+SOAK_SECONDS ?= 60
 soak: deps .venv/run.stamp
-	@.venv/bin/ksm-harness run --kernel $(KERNEL) --target $(target_list) --workload anon_vma_life,ref_leak --out $(OUT)/soak \
-	  --arg rounds=100 --arg churn=200 --arg cycles=100 $(ARGS)
+	@.venv/bin/ksm-harness run --kernel $(KERNEL) --target $(target_list) --workload anon_vma_life,ref_leak,soak --smp 2 --out $(OUT)/soak \
+	  --arg rounds=100 --arg churn=200 --arg cycles=100 --arg seconds=$(SOAK_SECONDS) $(ARGS)
 
 bench: deps-all .venv/dev.stamp
 	@.venv/bin/python -m tests.bench $(BENCH_ARGS)

@@ -52,6 +52,7 @@ class RunPlan:
     accel: str = "auto"
     require_kvm: bool = False
     append: str = ""  # more kernel parameters
+    smp: int = 0  # CPUs of a guest, 0: the target's own
     patience: float = 1.0  # factor on all deadlines for guests
     fail_fast: bool = False  # a cell ends at its first finding that is more than a heuristic one, or crash, or hang
     command: tuple[str, ...] = ()
@@ -191,6 +192,7 @@ class Pipeline:
             accel=self.plan.accel,
             require_kvm=self.plan.require_kvm,
             append=self.plan.append,
+            smp=self.plan.smp,
             limits=patient(self.plan.patience),
             fail_fast=self.plan.fail_fast,
         )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import doctor, outdir, pipeline, store, targets
-from harness.cli.common import chosen, fragment_files, logged
+from harness.cli.common import chosen, fragment_files, logged, workloads_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     plan = pipeline.RunPlan(
         kernel=options.kernel,
         targets=chosen(options.target, targets.table(options.table), "target"),
-        workloads=chosen(options.workload, workloads, "workload"),
+        workloads=workloads_of(options.workload, workloads),
         out=out,
         args=tuple(options.arg),
         patches=tuple(options.patch),
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         accel=options.accel,
         require_kvm=options.require_kvm,
         append=" ".join(options.boot_arg),
+        smp=options.smp,
         patience=options.patience,
         fail_fast=options.fail_fast,
         command=("ksm-harness", *sys.argv[1:]),
@@ -125,7 +126,10 @@ def list_things(options: argparse.Namespace) -> ExitCode:
         rows: Sequence[Mapping[str, object]] = _target_rows(targets.table(options.table))
     elif options.what == "workloads":
         table = workload_table(options.workload_source)
-        rows = [{"name": w.name, "properties": list(w.properties), "shows": w.title} for w in table.values()]
+        rows = [
+            {"name": w.name, "properties": list(w.properties), "in_all": not w.on_request, "shows": w.title}
+            for w in table.values()
+        ]
     else:
         rows = _kernel_rows(store.Store())
     show_rows(rows, options.json)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.errors import HostError, UsageError
+from harness.image import WorkloadInfo
 from harness.resources import directory
 
 log = logging.getLogger("harness")
@@ -38,6 +39,12 @@ def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
             raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
         found.append(path.absolute())
     return tuple(found)
+
+
+def workloads_of(text: str, table: Mapping[str, WorkloadInfo]) -> tuple[WorkloadInfo, ...]:
+    """Those that a list names; "all" means all but those which are run on request only."""
+    usual = ",".join(name for name, workload in table.items() if not workload.on_request)
+    return chosen(usual if text == "all" else text, table, "workload")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from harness import outdir, pipeline, store, targets
-from harness.cli.common import chosen, fragment_files, logged
+from harness.cli.common import chosen, fragment_files, logged, workloads_of
 from harness.cli.main import silence_stdout
 from harness.errors import ExitCode, HostError, UsageError
 from harness.image import workload_table
@@ -33,7 +33,7 @@ def _take(out: Path) -> None:
 
 def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
     table_of_workloads = workload_table(options.workload_source)
-    workloads = chosen(options.workload, table_of_workloads, "workload")
+    workloads = workloads_of(options.workload, table_of_workloads)
     out: Path = options.out.absolute()
     run = pipeline.RunPlan(
         kernel=options.kernel,
@@ -47,6 +47,7 @@ def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
         accel=options.accel,
         require_kvm=options.require_kvm,
         append=" ".join(options.boot_arg),
+        smp=options.smp,
         patience=options.patience,
         command=("ksm-harness", *sys.argv[1:]),
     )

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 def _jobs(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of guests from 1 to 256")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 256")
     return int(text)
 
 
@@ -69,6 +69,7 @@ def _add_guest(parser: argparse.ArgumentParser, patience: float) -> None:
     parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="default: %(default)s")
     parser.add_argument("--require-kvm", action="store_true", help="no fallback to TCG: exit 125 if KVM does not work")
     parser.add_argument("--boot-arg", metavar="ARG", action="append", default=[], help="one more kernel parameter")
+    parser.add_argument("--smp", metavar="N", type=_jobs, default=0, help="CPUs of a guest (default: the target's, one)")
     parser.add_argument("--patience", metavar="FACTOR", type=_factor, default=patience,
                         help="multiply all deadlines for guests (default: %(default)s)")  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="show every command that is run")

@@ -86,7 +86,7 @@ class Boot:
         suffix = "" if self.record.number == 1 else f".{self.record.number}"
         build = partial(
             command, plan.target, self.accel, plan.kernel.absolute(), plan.initramfs.absolute(),
-            memory=plan.memory_mib, append=plan.append,
+            memory=plan.memory_mib, append=plan.append, smp=plan.smp,
         )  # fmt: skip
         directory = plan.directory.absolute()
         self._qemu = await process.start(

@@ -74,9 +74,9 @@ def append_line(target: Target, more: str = "") -> str:
 
 
 def command(
-    target: Target, accel: Accel, kernel: Path, initramfs: Path, wires: Wires, *, memory: int, append: str = ""
+    target: Target, accel: Accel, kernel: Path, initramfs: Path, wires: Wires, *, memory: int, append: str = "", smp: int = 0
 ) -> tuple[str, ...]:
-    """The whole argument vector.  ``memory`` is in MiB."""
+    """The whole argument vector.  ``memory`` is in MiB; ``smp`` is a number of CPUs, 0 for the target's own."""
     monitor = ("-mon", "chardev=qmp,mode=control") if wires.qmp else ("-mon", "chardev=con,mode=readline")
     qmp = ("-chardev", f"{wires.qmp},id=qmp") if wires.qmp else ()
     firmware = ("-bios", target.firmware) if target.firmware else ()
@@ -94,10 +94,10 @@ def command(
         "-cpu",
         accel.cpu,
         "-smp",
-        str(target.smp),
+        str(smp or target.smp),
         "-m",
         str(memory),
-        *ram_words(memory, target.smp, wires.ram),
+        *ram_words(memory, smp or target.smp, wires.ram),
         *firmware,
         "-kernel",
         str(kernel),

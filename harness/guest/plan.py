@@ -64,7 +64,7 @@ class CellPlan:
     """One target's kernel and image, the workloads to run on it, and where the evidence goes.
 
     ``directory`` must exist.  ``accel`` is ``auto``, ``kvm`` or ``tcg``.  ``append`` are more kernel parameters.
-    ``memory`` is in MiB (0: the target's own).
+    ``memory`` is in MiB, ``smp`` a number of CPUs (0: the target's own).
     """
 
     target: Target
@@ -77,6 +77,7 @@ class CellPlan:
     require_kvm: bool = False
     append: str = ""
     memory: int = 0
+    smp: int = 0
     swap_mib: int = 128
     limits: Limits = Limits()
     fail_fast: bool = False  # no further boot after a crash or a hang

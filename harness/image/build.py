@@ -29,8 +29,8 @@ log = logging.getLogger("harness.image")
 
 CFLAGS = ("-O2", "-g0", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-static")
 
-# WORKLOAD(name, "P1 P2", "title")
-_WORKLOAD = re.compile(r'^WORKLOAD\(\s*(\w+)\s*,\s*"([^"]*)"\s*,\s*"([^"]*)"\s*\)', re.MULTILINE)
+# WORKLOAD(name, "P1 P2", "title"), or WORKLOAD_ON_REQUEST
+_WORKLOAD = re.compile(r'^WORKLOAD(_ON_REQUEST)?\(\s*(\w+)\s*,\s*"([^"]*)"\s*,\s*"([^"]*)"\s*\)', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class WorkloadInfo:
     properties: tuple[str, ...]
     title: str
     path: Path
+    on_request: bool = False  # takes long: is not among "all"
 
 
 def sources(extra: Sequence[Path] = ()) -> list[Path]:
@@ -69,10 +70,10 @@ def workload_table(extra: Sequence[Path] = ()) -> dict[str, WorkloadInfo]:
     """The workloads by name, sorted by their first property's number."""
     table: dict[str, WorkloadInfo] = {}
     for path in sources(extra):
-        for name, properties, title in _WORKLOAD.findall(path.read_text(encoding="utf-8", errors="replace")):
+        for asked, name, properties, title in _WORKLOAD.findall(path.read_text(encoding="utf-8", errors="replace")):
             if name in table:
                 raise UsageError(f"two workloads are named {name}: {table[name].path} and {path}; rename one")
-            table[name] = WorkloadInfo(name, tuple(properties.split()), title, path)
+            table[name] = WorkloadInfo(name, tuple(properties.split()), title, path, bool(asked))
     return dict(sorted(table.items(), key=lambda item: _order(item[1])))
 
 

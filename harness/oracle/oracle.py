@@ -10,6 +10,7 @@ from harness.oracle import migration, poison
 from harness.oracle.blind_spot import remarks, unreachable
 from harness.oracle.contents import judge_contents, read_contents
 from harness.oracle.counters import Counters
+from harness.oracle.free import FreeRun
 from harness.oracle.judge import Difference, Judge, Since
 from harness.oracle.model import Model
 from harness.oracle.observe import PageObserver
@@ -43,7 +44,9 @@ class Oracle:
         self.control_failed = ""
         self._judge = Judge(self.workload)
         self._pages = PageObserver(self.model)
-        self._counters = Counters(self.model, self.page_size, decimal(hello.get("cpus")) or 1)
+        self._cpus = decimal(hello.get("cpus")) or 1
+        self._counters = Counters(self.model, self.page_size, self._cpus)
+        self._free: FreeRun | None = None  # from the first roam on
         self._pending: tuple[int, Fields] | None = None
         self._migrated: tuple[int | None, int] = None, 0
         self._scans_known = False
@@ -77,7 +80,7 @@ class Oracle:
     def _op(self, number: int, op: Fields) -> None:
         if self._pending is not None:
             raise op.fail(f"begins while {self._pending[1].where} is not done")
-        if op.text("op") not in OPERATIONS and op.text("op") not in _JUDGED:
+        if op.text("op") not in OPERATIONS and op.text("op") not in (*_JUDGED, "roam", "settle", "leash"):
             raise op.fail(f"no operation: {op.text('op')!r}")
         self._pending = number, op
 
@@ -89,6 +92,11 @@ class Oracle:
         if ret.number("of") != number or ret.text("op") != name:
             raise ret.fail(f"ends {ret.text('op')} of record {ret.number('of')} where {name} of record {number} is going on")
         self._pending = None
+        if name == "roam" and self._free is None:
+            self._free = FreeRun(self.model, self.page_size, self._cpus)
+            self.notes.append(f"{ret.where}: from here on books and censuses are judged, not the model")
+        if self._free is not None and ret.number("rc") >= 0:
+            return self._set_free(self._free, name, op, ret)
         self.model.begin_op(name)
         self._judge.since.ops.append(name)
         self._judge.note_op(name)
@@ -99,6 +107,11 @@ class Oracle:
             return _JUDGED[name](self, op, ret)
         OPERATIONS[name](self.model, Fields({**op.data, "page_size": self.page_size}, op.where), ret)
         return []
+
+    def _set_free(self, free: FreeRun, name: str, op: Fields, ret: Fields) -> list[Difference]:
+        found = free.done(name, op, ret)
+        self.control_failed = self.control_failed or free.control_failed
+        return found
 
     def _failed(self, name: str, ret: Fields) -> None:
         """How far a failed operation came is not told."""
@@ -212,6 +225,8 @@ class Oracle:
     def _obs(self, obs: Fields) -> list[Difference]:
         if self._pending is not None:
             raise obs.fail(f"made while {self._pending[1].where} is not done")
+        if self._free is not None:
+            return self._free.observe(obs)
         full_scans = decimal(obs.record("ksm").get("full_scans"))
         if full_scans is not None:
             self._catch_up(full_scans, obs.where)

@@ -16,9 +16,9 @@ TCG = Accel("tcg", "max", "")
 WIRES = handed_over(journal=5, console=6, qmp=7, swap=8, log=Path("/run/a,b/console.log"))
 
 
-def build(name: str, **more: str) -> tuple[str, ...]:
-    target = TARGETS[name]
-    return command(target, TCG, Path("/k/vmlinux"), Path("/i/initramfs.cpio"), WIRES, memory=target.memory, **more)
+def build(name: str, append: str = "", smp: int = 0) -> tuple[str, ...]:
+    target, files = TARGETS[name], (Path("/k/vmlinux"), Path("/i/initramfs.cpio"))
+    return command(target, TCG, *files, WIRES, memory=target.memory, append=append, smp=smp)
 
 
 def after(argv: tuple[str, ...], option: str) -> list[str]:
@@ -32,6 +32,7 @@ def test_row_is_in_the_command(name: str) -> None:
     assert after(argv, "-machine") == [target.machine]
     assert after(argv, "-m") == [str(target.memory)]
     assert after(argv, "-smp") == [str(target.smp)]
+    assert after(build(name, smp=4), "-smp") == ["4"]
     assert after(argv, "-accel") == ["tcg"]
     assert after(argv, "-bios") == ([target.firmware] if target.firmware else [])
     assert f"console={target.console}" in after(argv, "-append")[0].split()

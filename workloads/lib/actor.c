@@ -246,7 +246,7 @@ void actors_init(void)
 	map_slots();
 }
 
-static struct actor *new_actor(const char *name)
+struct actor *new_actor(const char *name)
 {
 	struct actor *a;
 
@@ -273,7 +273,7 @@ struct area *find_area(struct actor *a, const char *name)
 	fail("area", ENOENT, "%s has no area %s", a->name, name);
 }
 
-static void wait_answer(struct actor *a)
+void wait_answer(struct actor *a)
 {
 	struct slot *s = a->slot;
 	double deadline = monotonic_seconds() + patient(ANSWER_SECONDS);
@@ -295,7 +295,7 @@ static void wait_answer(struct actor *a)
 	}
 }
 
-static void wake(struct actor *a, enum request request)
+void wake(struct actor *a, enum request request)
 {
 	a->slot->request = request;
 	__atomic_store_n(&a->slot->asked, a->slot->asked + 1, __ATOMIC_RELEASE);
@@ -328,26 +328,32 @@ struct actor *spawn(const char *name)
 	return spawn_in(name, MEMCG_NAME);
 }
 
-struct actor *spawn_in(const char *name, const char *memcg)
+void start_actor(struct actor *a, const char *memcg)
 {
-	struct actor *a = new_actor(name);
 	pid_t pid;
 
 	op_begin("spawn");
-	j_str("actor", name);
+	j_str("actor", a->name);
 	j_str("memcg", memcg);
 	op_go();
 	pid = fork();
 	if (!pid)
 		serve(a->slot);
 	if (pid < 0)
-		fail("fork", errno, "spawning %s", name);
+		fail("fork", errno, "spawning %s", a->name);
 	a->pid = pid;
 	join_memcg(a, memcg);
 	must(a, REQ_NONE, "spawn");
 	ret_begin(0, 0);
 	j_int("pid", pid);
 	ret_end();
+}
+
+struct actor *spawn_in(const char *name, const char *memcg)
+{
+	struct actor *a = new_actor(name);
+
+	start_actor(a, memcg);
 	return a;
 }
 

@@ -80,6 +80,9 @@ extern struct actor actors[MAX_ACTORS];
 extern size_t nactors;
 
 void actors_init(void);
+/* An actor without a process yet, and the process for one, told as a spawn. */
+struct actor *new_actor(const char *name);
+void start_actor(struct actor *a, const char *memcg);
 struct area *find_area(struct actor *a, const char *name);
 /* Let the actor do what its slot says and wait; rc, negative is failure. */
 long ask(struct actor *a, enum request request);
@@ -95,6 +98,9 @@ size_t aim(struct actor *a, const char *area, size_t first, size_t count);
 struct area *new_area(struct actor *a, const char *name, size_t npages);
 /* An operation of its own: let the actor do "call" on its slot; rc. */
 long ask_call(struct actor *a, long (*call)(struct slot *));
+/* The two halves of ask(), for what may go on while other actors act. */
+void wake(struct actor *a, enum request request);
+void wait_answer(struct actor *a);
 
 /*
  * A deadline in seconds, stretched for guests that are known to be slow (the
@@ -120,6 +126,7 @@ void op_done(void);			/* a ret without results */
 
 /* contents.c: write a page with content "tag"; find out what the slot's pages hold. */
 void fill_page(uint64_t *word, uint64_t tag);
+int64_t page_content(const uint64_t *word);	/* -1: that of no tag */
 void verify_pages(struct slot *s);
 
 /*

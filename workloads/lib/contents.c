@@ -79,7 +79,7 @@ static int64_t content_like_zeros(const uint64_t *word)
 	return tag;
 }
 
-static int64_t page_content(const uint64_t *word)
+int64_t page_content(const uint64_t *word)
 {
 	uint64_t tag = word[0] ? word[0] * inverse(ODD) : 0;
 

@@ -120,6 +120,74 @@ void scan(unsigned int scans)
 	ret_end();
 }
 
+#define COUNTERS 4
+#define SETTLE_SCANS 12
+
+static const char *const counters[COUNTERS] = {
+	"pages_shared", "pages_sharing", "pages_unshared", "pages_volatile",
+};
+
+static void read_counters(long long *values)
+{
+	char path[128];
+
+	for (int i = 0; i < COUNTERS; i++) {
+		snprintf(path, sizeof(path), KSM_DIR "/%s", counters[i]);
+		values[i] = read_number(path, -1);
+	}
+}
+
+/* Whatever ran free, ksmd sleeps for ages now, and is stepped from here on. */
+static void put_on_leash(void)
+{
+	if (write_file(KSM_DIR "/pages_to_scan", "100000000") < 0 ||
+	    write_file(KSM_DIR "/run", "1") < 0)
+		fail("ksmd", errno, "putting it on its leash");
+	poke();
+	wait_asleep();
+}
+
+void leash(void)
+{
+	op_begin("leash");
+	op_go();
+	put_on_leash();
+	op_done();
+}
+
+void settle(void)
+{
+	long long values[SETTLE_SCANS + 1][COUNTERS];
+	bool settled = false;
+	int scans = 0;
+
+	op_begin("settle");
+	op_go();
+	put_on_leash();
+	read_counters(values[0]);
+	while (scans < SETTLE_SCANS && !settled) {
+		one_scan();
+		wait_asleep();
+		read_counters(values[++scans]);
+		/* The first one only ended a scan that had begun. */
+		settled = scans > 3 &&
+			!memcmp(values[scans], values[scans - 1], sizeof(values[0])) &&
+			!memcmp(values[scans], values[scans - 2], sizeof(values[0]));
+	}
+	ret_begin(0, 0);
+	j_int("scans", scans);
+	j_bool("settled", settled);
+	j_open("counters", '[');
+	for (int i = 0; i <= scans; i++) {
+		j_open(NULL, '[');
+		for (int k = 0; k < COUNTERS; k++)
+			j_int(NULL, values[i][k]);
+		j_close(']');
+	}
+	j_close(']');
+	ret_end();
+}
+
 static int tell_and_write(const char *op, const char *file, const char *value)
 {
 	char path[128];

@@ -262,7 +262,48 @@ static void wait_for_host(unsigned long seq)
 	} while (strcmp(line, want));
 }
 
-static void observe_all(const char *label, bool slab)
+/*
+ * All page frames there are: those of KSM and anonymous ones, mapped or not.  A
+ * page that lost a reference too few is still among them when nobody has it.
+ */
+static void j_frames(void)
+{
+	static uint64_t flags[8192];
+	long long ksm = 0, cached = 0, anon = 0;
+	int fd = open_proc("/proc/kpageflags");
+	ssize_t n;
+
+	while ((n = read(fd, flags, sizeof(flags))) > 0)
+		for (ssize_t i = 0; i < n / 8; i++) {
+			bool in_cache = flags[i] >> KPF_SWAPCACHE & 1;
+
+			anon += flags[i] >> KPF_ANON & 1;
+			if (flags[i] >> KPF_KSM & 1)
+				*(in_cache ? &cached : &ksm) += 1;
+		}
+	close(fd);
+	j_open("frames", '{');
+	j_int("ksm", ksm);
+	j_int("ksm_swapcache", cached);
+	j_int("anon", anon);
+	j_close('}');
+}
+
+/* A cache that was merged with others of its size tells nothing, and is null. */
+static void j_slab(const char *cache)
+{
+	char path[128], link[8];
+
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s", cache);
+	if (readlink(path, link, sizeof(link)) >= 0)
+		j_null(cache);
+	else
+		j_int(cache, slab_objects(cache));
+}
+
+enum extent { PAGES_ONLY, WITH_SLAB, WITH_CENSUS };
+
+static void observe_all(const char *label, enum extent extent)
 {
 	struct reading r[2];
 	const struct page *at;
@@ -286,11 +327,15 @@ static void observe_all(const char *label, bool slab)
 	j_int("reads", reads);
 	j_ksm_files();
 	j_system_files();
-	if (slab) {
+	if (extent != PAGES_ONLY) {
 		j_open("slab", '{');
 		j_int("anon_vma", slab_objects("anon_vma"));
+		if (extent == WITH_CENSUS)
+			j_slab("ksm_rmap_item");
 		j_close('}');
 	}
+	if (extent == WITH_CENSUS)
+		j_frames();
 	j_open("procs", '{');
 	at = r[(reads - 1) & 1].pages;
 	for (struct actor *a = actors; a < actors + nactors; a++)
@@ -305,10 +350,15 @@ static void observe_all(const char *label, bool slab)
 
 void observe(const char *label)
 {
-	observe_all(label, false);
+	observe_all(label, PAGES_ONLY);
 }
 
 void observe_slab(const char *label)
 {
-	observe_all(label, true);
+	observe_all(label, WITH_SLAB);
+}
+
+void observe_census(const char *label)
+{
+	observe_all(label, WITH_CENSUS);
 }

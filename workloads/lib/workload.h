@@ -28,6 +28,9 @@ struct workload {
 	void (*run)(void);
 } __attribute__((aligned(32)));
 
+/* One that takes long: it is run when it is asked for by name, not with "all". */
+#define WORKLOAD_ON_REQUEST(id, props, what) WORKLOAD(id, props, what)
+
 #define WORKLOAD(id, props, what)					\
 	static void id##_run(void);					\
 	static const struct workload id##_workload			\
@@ -174,8 +177,32 @@ void hwpoison(struct actor *a, const char *area, size_t page, bool early);
 
 void churn(unsigned int rounds);
 
+/*
+ * The crowd: actors W0, W1, ... that act freely and all at once while ksmd runs
+ * free, pages are reclaimed and migrated, and knobs are turned.  Between the
+ * roams they stand still.
+ */
+struct crowd_plan {
+	unsigned int processes;	/* to begin with; they fork and exit */
+	size_t bytes;		/* of each of their two areas */
+	uint64_t seed;
+};
+
+void gather_crowd(const struct crowd_plan *plan);
+void roam(unsigned int ms);
+/* For all pages of all of them. */
+void crowd_verify(void);
+void crowd_mergeable(void);
+void crowd_exit(void);
+
+/* ksmd on its leash again; and scans until three of them change nothing. */
+void leash(void);
+void settle(void);
+
 /* Observations. */
 void observe(const char *label);
 void observe_slab(const char *label);
+/* With what the whole of memory and KSM's slab caches hold. */
+void observe_census(const char *label);
 
 #endif
