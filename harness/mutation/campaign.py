@@ -159,7 +159,7 @@ class Campaign:
 
     def _key(self, ground: _Ground, mutant: Mutant) -> str:
         run = self.plan.run
-        more = [ground.target.name, run.args, run.append, run.accel, run.patience]
+        more = [ground.target.name, run.args, run.append, run.smp, run.accel, run.patience]
         return identity.key(mutant.digest, ground.kernel.key, ground.image, [w.name for w in self.plan.workloads], more)
 
     def _old(self, ground: _Ground, mutant: Mutant) -> Outcome | None:
