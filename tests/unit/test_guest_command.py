@@ -77,8 +77,11 @@ def test_two_nodes_of_which_one_has_the_cpus(name: str) -> None:
 
 def test_every_cpu_is_in_node_0() -> None:
     target = dataclasses.replace(TARGETS["x86_64"], smp=4)
-    argv = command(target, TCG, Path("/k"), Path("/i"), WIRES, memory=512)
-    assert after(argv, "-numa") == ["node,nodeid=0,cpus=0-3,memdev=ram0", "node,nodeid=1,memdev=ram1"]
+    for argv, last in (
+        (command(target, TCG, Path("/k"), Path("/i"), WIRES, memory=512), 3),
+        (command(target, TCG, Path("/k"), Path("/i"), WIRES, memory=512, smp=2), 1),
+    ):
+        assert after(argv, "-numa") == [f"node,nodeid=0,cpus=0-{last},memdev=ram0", "node,nodeid=1,memdev=ram1"]
 
 
 def test_shared_ram_is_handed_over() -> None:
