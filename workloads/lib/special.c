@@ -49,7 +49,14 @@ void map_shared(struct actor *a, const char *name, size_t bytes)
 /* A mapping's line of smaps or maps: "start-end perms offset dev inode name". */
 static bool vma_line(const char *line, unsigned long *start, unsigned long *end)
 {
-	return sscanf(line, "%lx-%lx ", start, end) == 2;
+	unsigned long from, to;
+
+	/* "AnonHugePages: ..." begins with a hexadecimal number as well. */
+	if (sscanf(line, "%lx-%lx ", &from, &to) != 2)
+		return false;
+	*start = from;
+	*end = to;
+	return true;
 }
 
 /* The kernel's own pages that every process has mapped: VM_PFNMAP, VM_IO. */
