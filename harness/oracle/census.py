@@ -6,7 +6,6 @@ Nothing here knows how the guest came to where it is.  docs/oracle.md ("The cens
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -30,6 +29,7 @@ class CensusPte:
     mapcount: int
     tag: int  # what it must hold
     mergeable: bool
+    address: int  # in bytes
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -71,7 +71,7 @@ class Census:
         return found
 
 
-def take(population: Population, obs: Fields) -> Census:
+def take(population: Population, obs: Fields, page_size: int) -> Census:
     """The census of an observation; JournalContradiction if it does not list just these processes and areas."""
     census = Census()
     procs = obs.record("procs")
@@ -85,18 +85,19 @@ def take(population: Population, obs: Fields) -> Census:
         if set(areas) != set(process.areas):
             raise obs.fail(f"lists the areas {sorted(areas)} of {name}, which has {sorted(process.areas)}")
         for area, runs in areas.items():
-            _take_area(census, process, area, runs, obs.where)
+            _take_area(census, process, area, runs, page_size, obs.where)
     return census
 
 
-def _take_area(census: Census, process: Process, area: str, runs: object, where: str) -> None:
+def _take_area(census: Census, process: Process, area: str, runs: object, page_size: int, where: str) -> None:
     told = process.areas[area]
     index = 0
     for run in decode(runs, told.npages, f"{where}: {process.name}.{area}"):
         for i in range(run.count):
             value = run.value + i * run.stride
             pte = CensusPte(
-                process, area, index, run.kind, value, run.flags, run.mapcount, told.tags[index], told.mergeable[index]
+                process, area, index, run.kind, value, run.flags, run.mapcount, told.tags[index], told.mergeable[index],
+                told.addr + index * page_size,
             )  # fmt: skip
             index += 1
             census.ptes.append(pte)
@@ -143,28 +144,6 @@ def judge_pages(census: Census) -> Iterator[Difference]:
         )  # fmt: skip
 
 
-_WHY = {
-    "pages_shared": "stable nodes with an item: after full scans, KSM frames in mergeable vmas (stable_tree_append)",
-    "pages_sharing": "stable items beyond the first of each node: mergeable ptes of KSM frames (stable_tree_append)",
-    "pages_unshared": "items in the unstable tree: one for each frame that has found no equal (unstable_tree_search_insert)",
-    "pages_volatile": "rmap_items in neither tree: further ptes of a frame that is in the unstable tree (pages_volatile_show)",
-    "pages of all kinds": "the four counters add up to all rmap_items (pages_volatile_show)",
-    "ksm_rmap_item": "one object for each present anonymous page in a mergeable vma (alloc_rmap_item, free_rmap_item)",
-}
-
-
-def orphans(census: Census, obs: Fields) -> int:
-    """KSM frames without a stable node, as far as the counters tell.
-
-    The kernel makes such by itself: when ksmd has made a fork's page a KSM page and then cannot merge the page that it
-    found equal, it breaks one pte only (try_to_merge_two_pages, break_cow); the relatives keep a KSM page whose node is
-    NULL.  It is never merged again (page_address_in_vma knows no anon_vma of it), nor are its equals with it, nor is it
-    swapped out (rmap_walk_ksm), until all have written to it, exited, or run=2 breaks it.
-    """
-    shared = decimal(obs.record("ksm").get("pages_shared"))
-    return 0 if shared is None else max(0, len(census.merged_frames()) - shared)
-
-
 def judge_unmerged(census: Census, obs: Fields, *, ksm_tells: bool) -> Iterator[Difference]:
     """After run=2 while all stand still: no KSM page in a mergeable vma, no item, and all counters are 0."""
     left = [p for p in census.ptes if ksm_tells and census.scanned(p) and p.flags & KPF_KSM]
@@ -185,51 +164,6 @@ def judge_unmerged(census: Census, obs: Fields, *, ksm_tells: bool) -> Iterator[
                 summary=f"{name} is {number} after run=2", expected=f"{name} 0", seen=f"{name} {number}",
                 why="run=2 drops every rmap_item of every mm (unmerge_and_remove_all_rmap_items)",
             )  # fmt: skip
-
-
-def judge_settled(census: Census, obs: Fields) -> Iterator[Difference]:
-    """ksmd's counters, after full scans that changed nothing any more."""
-    merged, plain = census.merged_frames(), census.plain_frames()
-    items, stable = census.items(), census.stable_items()
-    expected = {
-        "pages_shared": len(merged), "pages_sharing": stable - len(merged), "pages_unshared": len(plain),
-        "pages_volatile": items - stable - len(plain),
-    }  # fmt: skip
-    files = obs.record("ksm")
-    seen = {name: decimal(files.get(name)) for name in expected}
-    total = sum(number or 0 for number in seen.values())
-    if orphaned := orphans(census, obs):
-        expected, seen = {"pages of all kinds": items}, {"pages of all kinds": total}
-    slab = obs.data.get("slab")
-    if isinstance(slab, Mapping) and slab.get("ksm_rmap_item") is not None:
-        expected["ksm_rmap_item"], seen["ksm_rmap_item"] = items, decimal(slab["ksm_rmap_item"])
-    wrong = {name: (seen[name], value) for name, value in expected.items() if seen[name] not in (None, value)}
-    for name, (number, value) in wrong.items():
-        leak = name == "ksm_rmap_item"
-        yield Difference(
-            kind="item-leak" if leak else f"counter-{name}", op="settle", tier=Tier.ACCOUNTING, prop="P6" if leak else "P14",
-            summary=f"{name} is {number} where a census of all ptes gives {value}", expected=f"{name} {value}",
-            seen=f"{name} {number}", why=_WHY[name],
-        )  # fmt: skip
-    if not orphaned:
-        yield from _judge_left_alone(census, merged, plain, decimal(files.get("max_page_sharing")))
-
-
-def _judge_left_alone(
-    census: Census, merged: Mapping[int, int], plain: Mapping[int, CensusPte], limit: int | None
-) -> Iterator[Difference]:
-    """Equal pages that ksmd comes to are merged, all but one where no node of their content has room."""
-    room = {census.frames[pfn][0].tag for pfn, n in merged.items() if limit is None or n < limit}
-    alike = Counter(pte.tag for pte in plain.values())
-    left = [pte for pte in plain.values() if alike[pte.tag] > 1 or pte.tag in room]
-    if left:
-        yield Difference(
-            kind="not-ksm", op="settle", tier=Tier.ACCOUNTING, prop="P14", places=places_of(left),
-            summary=f"{pages(len(left))} are not merged with equal pages that ksmd has met, scan after scan",
-            expected="one KSM page for equal contents", seen="plain pages of their own",
-            why="cmp_and_merge_page finds a node of this content with room (is_page_sharing_candidate), or an equal page in the "
-            "unstable tree",
-        )  # fmt: skip
 
 
 def judge_frames(census: Census, obs: Fields, anon_at_start: int | None, slack: int) -> Iterator[Difference]:

@@ -11,11 +11,14 @@ from harness.oracle.census import Census
 from harness.oracle.contents import NO_TAG, read_contents
 from harness.oracle.judge import Difference, Places, pages
 from harness.oracle.model import Model
+from harness.oracle.nodeless import Nodeless, find
 from harness.oracle.population import UNKNOWN, Pages, Population
 from harness.oracle.records import Fields, Record, decimal
 from harness.oracle.runs import KPF_KSM, KPF_SWAPCACHE, decode_states
+from harness.oracle.settled import judge_settled
 
 _IGNORED = frozenset({"set", "churn", "fill", "leash"})
+_QUIET = frozenset({"settle", "leash", "set", "run", "mergeable"})  # makes no page and takes no reference to one
 PAGEVEC = 16  # pages that a CPU may hold back (mm/swap.c: pagevecs of 15)
 SLOT_CACHE = 2 * 64  # swap slots that a CPU may hold back (mm/swap_slots.c: SWAP_SLOTS_CACHE_SIZE, slots and slots_ret)
 OTHERS = 64  # pages of the actors' programs, stacks and data
@@ -26,7 +29,7 @@ class FreeRun:
     """Takes over a workload's records from its first ``roam`` on."""
 
     def __init__(self, model: Model, page_size: int, cpus: int) -> None:
-        self.population = Population(model)
+        self.population = Population(model, page_size)
         self.page_size = page_size
         self.cpus = cpus
         self.control_failed = ""
@@ -36,7 +39,8 @@ class FreeRun:
         self._before: Census | None = None  # just before the reclaim
         self._after_reclaim: Census | None = None
         self._base: tuple[int | None, int | None] | None = None  # anon_vmas, anonymous frames, when no crowd was there
-        self._orphans = 0  # KSM pages that no node leads to
+        self._fresh = False  # run=2, and only ksmd has acted since: each KSM page was made while all stood still
+        self._nodeless: Nodeless | None = None  # of the census just before the reclaim
         self._inherited: dict[tuple[int, str], int] = {}
 
     def done(self, name: str, op: Fields, ret: Fields) -> list[Difference]:
@@ -44,6 +48,7 @@ class FreeRun:
         before, self._before = self._before, None
         settled, self._settled = self._settled, False
         self._unmerged = name == "run" and op.text("value") == "2"
+        self._fresh = self._unmerged or (self._fresh and name in _QUIET)
         if name == "reclaim":
             return list(self._reclaim(before if settled else None, ret))
         if name == "verify":
@@ -128,13 +133,15 @@ class FreeRun:
         attempts = ret.items("attempts")
         if not attempts or before is None:
             return
-        left, extra, allowed = Places(), 0, self._orphans
+        left, extra = Places(), 0
+        excused = dict(self._nodeless.candidates) if self._nodeless else {}
+        allowed = self._nodeless.frames()[1] if self._nodeless else 0
         states = Fields(ret.mapping(attempts[-1], "attempts"), ret.where).record("states")
         stuck = _present(self.population, states, ret)
-        for ptes in before.frames.values():
+        for pfn, ptes in before.frames.items():
             plain = self._ksm_tells and not ptes[0].flags & KPF_KSM  # has an anon_vma of its own
             here = [pte for pte in ptes if pte.place in stuck]
-            if here and not plain and allowed:
+            if here and pfn in excused and allowed:
                 allowed -= 1
             elif plain or all(map(before.scanned, ptes)):
                 for pte in here:
@@ -154,7 +161,7 @@ class FreeRun:
         """What an observation shows that it should not."""
         if not obs.flag("stable"):
             return []
-        now = census.take(self.population, obs)
+        now = census.take(self.population, obs, self.page_size)
         differences = list(census.judge_pages(now))
         crowd = len(self.population.roamers)
         if self._after_reclaim is not None:
@@ -174,27 +181,29 @@ class FreeRun:
         return differences
 
     def _counters(self, now: Census, obs: Fields) -> Iterator[Difference]:
-        self._orphans = 0
+        nodeless = find(now, None if self._fresh else decimal(obs.record("ksm").get("pages_shared")))
+        self._nodeless = nodeless
         if self._ksm_tells:
-            self._orphans = census.orphans(now, obs)
-            yield from census.judge_settled(now, obs)
+            yield from judge_settled(now, nodeless, obs)
         wrong: dict[str, list[str]] = {}
         for name, process in self.population.processes.items():
             proc = Fields(obs.mapping(obs.record("procs")[name], name), obs.where)
             stat = proc.data.get("stat")
             told = {"ksm_rmap_items": decimal(stat.get("ksm_rmap_items")) if isinstance(stat, dict) else None}
-            if self._ksm_tells and not self._orphans:
+            if self._ksm_tells:
                 told["ksm_merging_pages"] = decimal(proc.data.get("merging"))
+            less = {"ksm_rmap_items": 0, "ksm_merging_pages": nodeless.items_of(process)}
             own = {"ksm_rmap_items": now.items(process), "ksm_merging_pages": now.stable_items(process)}
             for what, number in told.items():
                 if number is None:
                     continue
-                more = number - own[what]
-                start = 0 if process.pid in self.population.spawned else max(0, more)
-                if more != self._inherited.setdefault((process.pid, what), start):
-                    rest = self._inherited[process.pid, what]
+                more, key = number - own[what], (process.pid, what)
+                if key not in self._inherited and (not less[what] or process.pid in self.population.spawned):
+                    self._inherited[key] = 0 if process.pid in self.population.spawned else max(0, more)
+                rest = self._inherited.get(key, max(0, more))
+                if not rest - less[what] <= more <= rest:
                     wrong.setdefault(what, []).append(f"{process}: {number}, of which {own[what]} its own and {rest} inherited")
-                    self._inherited[process.pid, what] = more
+                    self._inherited[key] = more
         for what, cases in wrong.items():
             yield Difference(
                 kind=f"counter-{what}", op="settle", tier=Tier.ACCOUNTING, prop="P15", seen="; ".join(cases[:3]),

@@ -19,6 +19,7 @@ class Pages:
 
     tags: list[int]
     mergeable: list[bool]
+    addr: int = 0  # where it begins, in bytes
 
     @property
     def npages(self) -> int:
@@ -41,7 +42,7 @@ class Process:
 class Population:
     """All actors that are alive, the control included."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, page_size: int) -> None:
         self.processes: dict[str, Process] = {}
         self.spawned: set[int] = set()  # pids of processes that no fork made
         self.roamers: set[str] = set()
@@ -53,7 +54,7 @@ class Population:
             for area_name, area in mm.areas.items():
                 end = area.start + area.npages
                 tags = [mm.ptes[a].content if a in mm.ptes else UNKNOWN for a in range(area.start, end)]
-                process.areas[area_name] = Pages(tags, [False] * area.npages)
+                process.areas[area_name] = Pages(tags, [False] * area.npages, area.start * page_size)
 
     def process(self, name: str, where: Fields) -> Process:
         """A living one; JournalContradiction if there is none of this name."""
@@ -92,7 +93,7 @@ class Population:
         npages = op.number("bytes", 1) // page_size
         if npages > MAX_PAGES:
             raise op.fail(f"an area of {npages} pages")
-        area = Pages([UNKNOWN] * npages, [False] * npages)
+        area = Pages([UNKNOWN] * npages, [False] * npages, _address(op))
         self.process(op.text("actor"), op).areas[op.text("area")] = area
 
     def exit(self, op: Fields) -> None:
@@ -127,8 +128,15 @@ def _process(name: str, raw: Fields) -> Process:
             raise fields.fail(f"an area of {npages} pages")
         tags = _expand(fields, "book", npages)
         flags = [bool(f) for f in _expand(fields, "mergeable", npages)]
-        process.areas[area] = Pages(tags, flags)
+        process.areas[area] = Pages(tags, flags, _address(fields))
     return process
+
+
+def _address(fields: Fields) -> int:
+    try:
+        return int(fields.text("addr"), 16)
+    except ValueError as e:
+        raise fields.fail(f"no address: {fields.text('addr')!r}") from e
 
 
 def _expand(fields: Fields, key: str, npages: int) -> list[int]:

@@ -94,7 +94,8 @@ def _of_workload(cell: CellResult, workload: WorkloadResult) -> Iterator[Problem
     verdict = workload.verdict
     if verdict in (Verdict.PASS, Verdict.SKIP, Verdict.FAIL):
         return
-    summary = next((c.title for c in workload.crashes if c.fatal), workload.reason) or "no reason given"
+    crashes = [] if verdict is Verdict.LOST else workload.crashes  # LOST says what it makes of a report
+    summary = next((c.title for c in crashes if c.fatal), workload.reason) or "no reason given"
     yield Problem(f"{verdict}:{_shape(summary)}", verdict, summary, (Place(cell.cell, workload.workload),))
 
 

@@ -10,6 +10,7 @@ from harness.findings import Finding, Tier
 from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord
 from harness.results import CrashReport, Verdict, WorkloadResult
 from harness.verdict.account import Account
+from harness.verdict.known import known_defect
 
 Decision = tuple[Verdict, str]
 
@@ -128,8 +129,8 @@ def _booted(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
 
 
 def _crashed(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
-    fatal = next((c for c in evidence.crashes if c.fatal), None)
-    if fatal is None and evidence.told.outcome is not Outcome.CRASHED:
+    fatal = next((c for c in evidence.crashes if c.fatal and not known_defect(c)), None)
+    if fatal is None and (evidence.told.outcome is not Outcome.CRASHED or _known(evidence)):
         return None
     what = fatal.title if fatal else evidence.told.reason or "the guest crashed"
     return Verdict.CRASH, what + _during(evidence)
@@ -178,6 +179,16 @@ def _found(evidence: Evidence, findings: Sequence[Finding]) -> Decision | None:
     if early and boot is not None and boot.stop is Stop.HALTED:
         early = "; the guest was stopped there"
     return Verdict.FAIL, f"{first.summary}{more}{early}"
+
+
+def _stopped_by_known_defect(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+    known = _known(evidence)
+    return (Verdict.LOST, f"stopped by a known defect of this kernel: {known}{_during(evidence)}") if known else None
+
+
+def _known(evidence: Evidence) -> str:
+    defects = (known_defect(c) for c in evidence.crashes if c.fatal)
+    return next((d.summary for d in defects if d), "")
 
 
 def counts(account: Account, finding: Finding) -> bool:
@@ -243,7 +254,7 @@ def _skipped(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
 
 
 _RULES: tuple[Callable[[Evidence, Sequence[Finding]], Decision | None], ...] = (
-    _booted, _crashed, _hung, _ran, _believable, _found, _controlled, _rested, _completed, _skipped,
+    _booted, _crashed, _hung, _ran, _believable, _found, _stopped_by_known_defect, _controlled, _rested, _completed, _skipped,
 )  # fmt: skip
 
 

@@ -251,3 +251,48 @@ def test_reset_that_failed_otherwise_is_no_verdict_about_ksm() -> None:
 def test_taint(before: int | None, after: int | None, fatal: bool) -> None:
     report = taint_report(before, after)
     assert (report is not None and report.fatal) == fatal
+
+
+# From the console of an unmodified 6.1.192 with lockdep, shortened.
+PAGE_KSM = """\
+page:ffffea00000f8a40 refcount:4 mapcount:2 mapping:ffff88800317e800 index:0x100405d pfn:0x3e29
+page dumped because: VM_BUG_ON_PAGE(PageKsm(page))
+------------[ cut here ]------------
+kernel BUG at ../src/mm/internal.h:613!
+invalid opcode: 0000 [#1] SMP
+RIP: 0010:rmap_walk_anon+0x20f/0x290
+Call Trace:
+ folio_referenced+0x127/0x180
+ ? folio_referenced_one+0x1d0/0x1d0
+ shrink_active_list+0x1eb/0x4b0
+---[ end trace 0000000000000000 ]---
+Kernel panic - not syncing: Fatal exception
+"""
+
+
+def test_a_known_defect_of_the_kernel_is_neither_good_nor_bad() -> None:
+    crash = CrashReport("bug", "kernel BUG at ../src/mm/internal.h:613!", PAGE_KSM, 9, True)
+    cut = account(problem="the journal ended early", op="roam", seq=45, prop="P1")
+    lost = judge_workload(evidence(Outcome.CRASHED, cut, (crash,)))
+    assert lost.verdict is Verdict.LOST
+    assert lost.reason.startswith("stopped by a known defect of this kernel: VM_BUG_ON_PAGE(PageKsm(page)) in vma_address()")
+    assert lost.reason.endswith("during roam (seq 45) of P1")
+    assert lost.crashes == (crash,)
+    found = dataclasses.replace(cut, findings=[FINDING])
+    assert verdict(evidence(Outcome.CRASHED, found, (crash,)))[0] is Verdict.FAIL
+    assert verdict(evidence(Outcome.CRASHED, cut, (crash, OOPS)))[0] is Verdict.CRASH
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("shrink_active_list", "shrink_folio_list"),
+        ("folio_referenced+", "try_to_unmap+"),
+        ("rmap_walk_anon", "rmap_walk_ksm"),
+        ("PageKsm(page)", "PageTail(page)"),
+        ("mm/internal.h", "mm/rmap.c"),
+    ],
+)
+def test_any_other_report_is_a_crash(old: str, new: str) -> None:
+    crash = CrashReport("bug", "kernel BUG at ../src/mm/internal.h:613!", PAGE_KSM.replace(old, new), 9, True)
+    assert verdict(evidence(Outcome.CRASHED, account(problem="the journal ended early"), (crash,)))[0] is Verdict.CRASH

@@ -21,6 +21,7 @@
 
 #define TAGS 24			/* contents that all roamers use */
 #define MOST_PAGES 16		/* of one deed */
+#define HAMMER_BLOWS 64
 #define SCRATCH 0x3000000000ul	/* where moved pages rest */
 
 #ifndef MADV_PAGEOUT
@@ -30,7 +31,7 @@
 const char *const deed_names[DEEDS] = {
 	"write", "verify", "read", "mergeable", "unmergeable", "remap",
 	"dontneed", "pageout", "protect", "lock", "pin", "move", "fork",
-	"fork_briefly", "leave", "pause",
+	"fork_briefly", "leave", "pause", "hammer",
 };
 
 /* How often each is done, in parts of their sum. */
@@ -38,7 +39,7 @@ static const unsigned int weights[DEEDS] = {
 	[WRITE] = 30, [VERIFY] = 16, [READ] = 8, [MERGEABLE] = 8,
 	[UNMERGEABLE] = 3, [REMAP] = 2, [DONTNEED] = 2, [PAGEOUT] = 3,
 	[PROTECT] = 2, [LOCK] = 1, [PIN] = 1, [MOVE] = 1, [FORK] = 4,
-	[FORK_BRIEFLY] = 4, [LEAVE] = 3, [PAUSE] = 12,
+	[FORK_BRIEFLY] = 4, [LEAVE] = 3, [PAUSE] = 12, [HAMMER] = 6,
 };
 
 struct crowd *crowd;
@@ -117,6 +118,24 @@ static void verify_against(const struct place *p, const uint64_t *tags)
 static void verify_some(const struct place *p)
 {
 	verify_against(p, p->book->tag + p->first);
+}
+
+/*
+ * One page gets one content after another that others have too, so that ksmd
+ * is likely to be about to merge it when the next write comes.
+ */
+static void hammer(struct place *p)
+{
+	p->count = 1;
+	for (int i = 0; i < HAMMER_BLOWS; i++) {
+		uint64_t tag = 1 + dice(&p->me->dice, TAGS);
+
+		fill_page((uint64_t *)p->start, tag);
+		p->book->tag[p->first] = tag;
+		for (uint32_t looks = dice(&p->me->dice, 8); looks; looks--)
+			verify_some(p);
+	}
+	verify_some(p);
 }
 
 static void read_some(const struct place *p)
@@ -308,6 +327,9 @@ static void act_once(struct roamer *me, enum deed deed)
 		break;
 	case PAUSE:
 		usleep(dice(&me->dice, 2000));
+		break;
+	case HAMMER:
+		hammer(&p);
 		break;
 	case DEEDS:
 		break;
