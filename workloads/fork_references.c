@@ -6,12 +6,13 @@
  * copied before ksmd came by count like the others.  All ptes are made old,
  * then the forks of both sharers touch some of the pages: idle page tracking
  * must notice, and the walk for references must return the exact number.
- * Reclaim gives such pages a second look before it unmaps them.
+ * Reclaim gives such pages a second look before it unmaps them.  A fork's own
+ * ptes begin as old ones, however young those that they are copies of.
  */
 WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as used")
 {
 	const size_t part = pages(32 << 10);
-	struct actor *p1, *p2, *child, *grandchild, *other;
+	struct actor *p1, *p2, *child, *grandchild, *other, *late;
 
 	property("P12");
 	merge_pair(&p1, &p2, 5 * part * page_size());
@@ -32,9 +33,11 @@ WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as use
 	touch_pages(grandchild, "a", 2 * part, part);
 	touch_pages(other, "a", 3 * part, part);
 	touch_pages(p2, "a", 3 * part, 2 * part);
+	late = fork_actor(p2, "E");
 	watch(p1, "a", 0, ALL_PAGES);
 	reclaim();
 	observe("reclaimed");
 	verify(grandchild, "a", 0, ALL_PAGES);
 	verify(other, "a", 0, ALL_PAGES);
+	verify(late, "a", 0, ALL_PAGES);
 }

@@ -32,6 +32,35 @@ static void unlock_and_reclaim(struct actor *p1, struct actor *p2, struct actor 
 }
 
 /*
+ * Three share the pages, and the one that ksmd's list has in the middle has
+ * locked them.  The refusal has to end the whole walk, in whichever direction
+ * the list is walked: one of the others may be unmapped, not both.
+ */
+static void stop_in_the_middle(void)
+{
+	struct actor *p1, *p2, *p3, *forks[2];
+
+	merge_pair(&p1, &p2, size);
+	p3 = spawn_filled("P3", size, 1);
+	mergeable(p3, "a", 0, ALL_PAGES);
+	scan(2);
+	lose_mlock(p2, p1);
+	forks[0] = fork_actor(p1, "C");
+	forks[1] = fork_actor(p3, "D");
+	move_actor(p2, "u");
+	keep(p1, "a", 0, ALL_PAGES);
+	keep(p2, "a", 0, ALL_PAGES);
+	keep(forks[0], "a", 0, ALL_PAGES);
+	keep(forks[1], "a", 0, ALL_PAGES);
+	watch(p1, "a", 0, ALL_PAGES);
+	reclaim();
+	observe("reclaimed up to the lock in the middle");
+	exit_actor(p3);
+	exit_actor(forks[1]);
+	unlock_and_reclaim(p2, p1, forks[0]);
+}
+
+/*
  * Reclaim looks at a page that is locked without being marked so.  The walk for
  * references meets the VM_LOCKED vma, sets PG_mlocked again, and has the page
  * kept in all its mappers.  That walk leaves out the vmas of other memcgs, so
@@ -69,4 +98,9 @@ WORKLOAD(missed_mlock, "P10", "a lock that PG_mlocked tells nothing of is found 
 	reclaim();
 	observe("reclaimed up to the lock");
 	unlock_and_reclaim(p1, p2, child);
+	exit_actor(p1);
+	exit_actor(p2);
+	exit_actor(child);
+	scan(1);
+	stop_in_the_middle();
 }

@@ -76,6 +76,7 @@ class _Wrong:
     unreached: dict[Pte, Page] = field(default_factory=dict)
     half: dict[Pte, Page] = field(default_factory=dict)
     lost: dict[Pte, Page] = field(default_factory=dict)
+    walked_on: dict[Pte, Page] = field(default_factory=dict)
 
 
 def judge_reclaim(
@@ -93,6 +94,8 @@ def judge_reclaim(
         if judged and not page.unsure and not rmap.undecided(model.memory, page, memcg):
             at_will = page in plan and rmap.stopped_by_lock(model.memory, page, memcg)
             _compare(page, expected, final, kept, beyond, wrong, at_will=at_will)
+            if at_will:
+                wrong.walked_on.update(dict.fromkeys(_walked_on(page, final), page))
             if expected == page.ptes and not page.extra_refs:
                 _half_unmapped(page, attempts, wrong)
         swapped = [p for p in sorted(page.ptes, key=_place) if final.get(p, "S" if p in expected else "P") == "S"]
@@ -120,6 +123,18 @@ def _compare(
             wrong.lost[pte] = page
 
 
+def _walked_on(page: Page, final: Mapping[Pte, str]) -> list[Pte]:
+    """Ptes that went with items on both sides of a locked one, which no walk from one end to the other gets past."""
+    if page.node is None:
+        return []
+    ptes = [item.mm.ptes.get(item.addr) for item in page.node.walk_order()]
+    listed = [pte for pte in ptes if pte is not None and pte.page is page]
+    gone = [i for i, pte in enumerate(listed) if final.get(pte) == "S"]
+    if any(pte.locked and gone and gone[0] < i < gone[-1] for i, pte in enumerate(listed)):
+        return [listed[i] for i in gone]
+    return []
+
+
 def _half_unmapped(page: Page, attempts: Attempts, wrong: _Wrong) -> None:
     """An attempt left it partly mapped, and only a later one finished it."""
     final = attempts.final
@@ -141,6 +156,8 @@ def _differences(wrong: _Wrong) -> Iterator[Difference]:
         yield _half(wrong.half)
     if wrong.locked_swapped:
         yield _locked_swapped(wrong.locked_swapped)
+    if wrong.walked_on:
+        yield _walked_past_lock(wrong.walked_on)
     if wrong.unreached:
         yield _unreached(wrong.unreached)
 
@@ -226,6 +243,17 @@ def _locked_swapped(ptes: Mapping[Pte, Page]) -> Difference:
         seen=f"{pages(places.count())} swapped",
         why="a mlocked page is unevictable, and try_to_unmap_one stops at VM_LOCKED",
         prop="P10" if any(page.mlock.missed for page in ptes.values()) else "",
+    )  # fmt: skip
+
+
+def _walked_past_lock(ptes: Mapping[Pte, Page]) -> Difference:
+    places = places_of(ptes)
+    return Difference(
+        kind="walked-past-lock", op="reclaim", tier=Tier.ACCOUNTING, places=places, prop="P10",
+        summary=f"{pages(places.count())} of {who(_mms(ptes))} went though a locked mapper's rmap_item stands between theirs",
+        expected="the walk ends at the VM_LOCKED vma: mappers on one side of it stay",
+        seen="mappers on both sides swapped",
+        why="rmap_walk_ksm returns when rmap_one does not want to go on; try_to_unmap_one does not where a vma is VM_LOCKED",
     )  # fmt: skip
 
 

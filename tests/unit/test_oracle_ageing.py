@@ -287,3 +287,23 @@ def test_a_locked_pte_in_another_memcg_is_unmapped() -> None:
     story = forgotten(memcg="u")
     (finding,) = watched(story, [[N, 0, 0, 2]], states(story, P1="S", P2="S", C="S", D="S"))
     assert (finding.signature, finding.actors, finding.tier) == ("P10:locked-swapped:reclaim", ("P1",), Tier.SAFETY)
+
+
+@pytest.mark.parametrize(("gone", "signatures"), [("P3", []), ("P1", []), ("P1 P3", ["P10:walked-past-lock:reclaim"])])
+def test_the_unmapping_walk_ends_at_a_lock_from_whichever_end_it_comes(gone: str, signatures: list[str]) -> None:
+    """Of three sharers the middle one has locked, in another memcg."""
+    story = Story(p="P10")
+    story.merged("P1", "P2", "P3")
+    for actor in ("P1", "P2"):
+        story.on("mlock", actor, onfault=True)
+    story.on("pin", "P2")
+    story.on("putback", "P2")
+    story.op("unpin", actor="P2")
+    story.on("munlock", "P1")
+    story.op("move", actor="P2", memcg="u")
+    story.op("clear_refs", actor="P1")
+    page = next(page for page in story.model.pages() if page.ksm)
+    assert page.node is not None and [item.mm.name for item in page.node.items] == ["P1", "P2", "P3"]
+    letters = {actor: "S" if actor in gone.split() else "P" for actor in ("P1", "P2", "P3")}
+    found = story.reclaim(states(story, **letters))
+    assert [f.signature for f in found] == signatures
