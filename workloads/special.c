@@ -53,6 +53,27 @@ static void merge_zeros(void)
 	observe("all gone");
 }
 
+/* Without use_zero_pages a page of zeros is merged as any other. */
+static void merge_zeros_as_others(void)
+{
+	struct actor *p[2];
+
+	for (int i = 0; i < 2; i++) {
+		p[i] = spawn(i ? "P2" : "P1");
+		map_area(p[i], "a", SIZE);
+		fill(p[i], "a", 0, ALL_PAGES, 0, 0);
+		mergeable(p[i], "a", 0, ALL_PAGES);
+	}
+	scan(2);
+	observe("zeros are merged");
+	reclaim();
+	observe("zeros are swapped out");
+	verify(p[0], "a", 0, ALL_PAGES);
+	exit_actor(p[0]);
+	exit_actor(p[1]);
+	scan(2);
+}
+
 /* A huge page is split when one of its parts is merged, in vain if with another. */
 static void split_huge(void)
 {
@@ -167,6 +188,7 @@ WORKLOAD(special, "P23", "pages of zeros, huge pages, mappings that are not merg
 {
 	property("P23");
 	merge_zeros();
+	merge_zeros_as_others();
 	split_huge();
 	ignore_advice();
 	merge_processes();

@@ -4,7 +4,8 @@
 /*
  * Unmerging reaches a fork that ksmd has never met, since fork registered it:
  * run=2 gives every mapper pages of its own and empties both trees.  Swapped
- * ptes are left alone.  MADV_UNMERGEABLE does so for one process and range.
+ * ptes are left alone, and pages that were never touched.  MADV_UNMERGEABLE
+ * does so for one process and range.
  */
 WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_item")
 {
@@ -13,6 +14,11 @@ WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_
 
 	property("P18");
 	merge_pair(&p1, &p2, n * page_size());
+	map_area(p1, "holes", 8 * page_size());
+	fill(p1, "holes", 2, 2, 1, 1);
+	fill(p1, "holes", 6, 1, 1, 1);
+	mergeable(p1, "holes", 0, ALL_PAGES);
+	scan(2);
 	child = fork_actor(p1, "C");
 	observe("forked");
 	ksm_run(2);
@@ -26,6 +32,8 @@ WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_
 	observe("merged again");
 	unmergeable(p1, "a", 0, n / 2);
 	observe("half of P1 unmerged");
+	unmergeable(p2, "a", n / 2, n / 4);
+	observe("a part of P2 unmerged");
 	scan(1);
 	observe("its items dropped");
 

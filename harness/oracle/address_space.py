@@ -64,6 +64,19 @@ class Area:
     npages: int
 
 
+@dataclass
+class Tally:
+    """A counter of an mm_struct: what the mm counted itself, and what fork may have copied from its parent."""
+
+    own: int = 0
+    inherited: int = 0
+
+    @property
+    def value(self) -> int:
+        """What /proc shows if it was copied."""
+        return self.own + self.inherited
+
+
 class Mm:
     """``struct mm_struct``, with what KSM keeps of it (``struct ksm_mm_slot``)."""
 
@@ -79,12 +92,10 @@ class Mm:
         self.dead = False
         self.registered = False  # MMF_VM_MERGEABLE, and on ksmd's list
         self.items: dict[int, Item] = {}  # rmap_list
-        self.merging = 0  # ksm_merging_pages
-        self.rmap_items = 0  # ksm_rmap_items
+        self.merging = Tally()  # ksm_merging_pages
+        self.rmap_items = Tally()  # ksm_rmap_items
         self.zero_pages = 0  # ksm_zero_pages
         self.merge_any = False  # MMF_VM_MERGE_ANY
-        self.inherited_merging = 0  # of these came from the parent
-        self.inherited_items = 0
         self.ever_locked = False
 
     def vma_at(self, addr: int) -> Vma | None:

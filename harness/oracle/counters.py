@@ -40,12 +40,20 @@ _WHY = {
 }
 
 
+# Slab caches, and by whom their objects are given back.
+_REFERENCES = {
+    "anon_vma": "each item gives its anon_vma back when it leaves the stable tree (put_anon_vma on every path)",
+    "mm_struct": "the mm of a process that is gone is given back when ksmd comes by (scan_get_next_rmap_item: mmdrop)",
+}
+
+
 @dataclass
 class Baseline:
     """What was seen first, and by how much a counter that was found wrong has been off since."""
 
     vmstat: dict[str, tuple[int, int]] = field(default_factory=dict)  # observed, and the model's at that time
     slab: tuple[int, int, int] | None = None  # observed, and the model's anon_vmas of areas and of all else
+    mms: tuple[int, int] | None = None  # observed, and the model's
     resident: dict[Mm, tuple[int, int]] = field(default_factory=dict)  # RssAnon + VmSwap in pages, and the model's
     off: dict[str, int] = field(default_factory=dict)
 
@@ -74,7 +82,7 @@ class Counters:
 
     def judge(self, obs: Fields, since: Since) -> list[Difference]:
         """All differences; none where the model cannot tell."""
-        seen = [*self._processes_size(obs, since), *self._slab(obs, since), *self._swap(obs, since)]
+        seen = [*self._processes_size(obs, since), *self._slab(obs, since), *self._mms(obs, since), *self._swap(obs, since)]
         if not self.model.memory.unsure:
             seen = [*self._ksm(obs, since), *self._vmstat(obs, since), *self._processes(obs, since), *seen]
         return list(self._compare(seen))
@@ -146,15 +154,15 @@ class Counters:
         for name, mm in self.model.actors.items():
             proc = _proc(obs, name)
             stat = proc.data.get("stat")
-            seen = {
-                "ksm_merging_pages": (decimal(proc.data.get("merging")), mm.merging, mm.inherited_merging),
-                "ksm_rmap_items": (
-                    decimal(stat.get("ksm_rmap_items")) if isinstance(stat, Mapping) else None, mm.rmap_items, mm.inherited_items,
-                ),
-            }  # fmt: skip
-            for what, (number, value, inherited) in seen.items():
+            items = decimal(stat.get("ksm_rmap_items")) if isinstance(stat, Mapping) else None
+            seen = (
+                ("ksm_merging_pages", decimal(proc.data.get("merging")), self.model.merging_inheritance, mm.merging),
+                ("ksm_rmap_items", items, self.model.items_inheritance, mm.rmap_items),
+            )
+            for what, number, inheritance, tally in seen:
                 if number is not None:
-                    yield self._inherited(Seen(what, value, value, number, op, mm=mm), inherited)
+                    value = inheritance.expect(tally, number)
+                    yield Seen(what, value, value, number, op, mm=mm)
             if isinstance(stat, Mapping):
                 yield from self._zeros_and_profit(stat, mm, op)
 
@@ -168,12 +176,6 @@ class Counters:
         if merging is not None and items is not None and profit is not None:
             value = self._profit(merging + zeros, items)
             yield Seen("ksm_process_profit", value, value, profit, op, mm=mm)
-
-    def _inherited(self, s: Seen, inherited: int) -> Seen:
-        """Where a kernel may have reset the counter at fork, either way is right."""
-        if self.model.semantics.merging_inherited_at_fork is None and s.seen == s.low - inherited:
-            return Seen(s.name, s.seen, s.seen, s.seen, s.op, mm=s.mm)
-        return s
 
     def _processes_size(self, obs: Fields, since: Since) -> Iterator[Seen]:
         """RssAnon and VmSwap, which each task keeps apart up to 64 events (mm/memory.c: SPLIT_RSS_COUNTING)."""
@@ -209,6 +211,19 @@ class Counters:
         delta = areas - then
         yield Seen("anon_vma", delta - 2, delta + 2, number - first, since.last("exit"), "the rest of the guest has some too")
 
+    def _mms(self, obs: Fields, since: Since) -> Iterator[Seen]:
+        """mm_structs: of processes that live, and of those that ksmd has not yet seen to be dead (ksm_exit)."""
+        slab = obs.data.get("slab")
+        number = decimal(slab.get("mm_struct")) if isinstance(slab, Mapping) else None
+        if number is None or number < 0:
+            return
+        dead = sum(1 for mm in self.model.ksmd.mms if mm.dead)
+        mms = len(self.model.actors) + dead
+        first, then = self.base.mms = self.base.mms or (number, mms)
+        slack = self.cpus + 1  # kernel threads keep the mm that they were switched to from (sched/core.c: context_switch)
+        reason = "each CPU may keep one that is gone, and the rest of the guest has some too"
+        yield Seen("mm_struct", mms - then - slack, mms - then + slack, number - first, since.last("exit"), reason)
+
     def _swap(self, obs: Fields, since: Since) -> Iterator[Seen]:
         """Of the swap device no less is used than ptes refer to; per-CPU caches of slots and other processes use more."""
         meminfo = obs.record("meminfo")
@@ -229,14 +244,14 @@ def _difference(name: str, cases: list[Seen]) -> Difference:
     mms = [c.mm for c in cases if c.mm is not None]
     what = f"{name} of {who(mms)}" if mms else name
     expected = str(one.low) if one.low == one.high else f"{one.low} to {one.high} ({one.reason})"
-    if name == "anon_vma":
-        summary = f"the anon_vma slab cache has {one.seen - (one.low + one.high) // 2:+d} objects that nothing accounts for"
-        why = "each item gives its anon_vma back when it leaves the stable tree (put_anon_vma on every path)"
+    if name in _REFERENCES:
+        summary = f"the {name} slab cache has {one.seen - (one.low + one.high) // 2:+d} objects that nothing accounts for"
+        why = _REFERENCES[name]
     else:
         delta = "rose by" if name in ("cow_ksm", "ksm_swpin_copy", "pages_scanned", "pages_skipped") else "is"
         summary = f"{what} {delta} {one.seen} where the model has {expected.split(' (')[0]}, after {one.op}"
         why = _WHY.get(name, "ptes that go to swap are taken from RssAnon and added to VmSwap of the mm they belong to")
-    kind, tier = ("reference-leak", Tier.SAFETY) if name == "anon_vma" else (f"counter-{name}", Tier.ACCOUNTING)
+    kind, tier = ("reference-leak", Tier.SAFETY) if name in _REFERENCES else (f"counter-{name}", Tier.ACCOUNTING)
     return Difference(
         kind=kind, op=one.op, tier=tier, summary=summary,
         expected=f"{name} {expected}", seen=f"{name} {one.seen}", why=why, actors=tuple(mm.name for mm in mms),

@@ -133,10 +133,10 @@ def _items(model: Model) -> Iterator[str]:
             if item.state is State.STABLE:
                 stable += 1
                 yield from _stable_item(item)
-        if mm.merging != stable + mm.inherited_merging:
-            yield f"I11 {mm.name}: ksm_merging_pages {mm.merging}, {stable} stable items and {mm.inherited_merging} inherited"
-        if mm.rmap_items != len(mm.items) + mm.inherited_items:
-            yield f"I11 {mm.name}: ksm_rmap_items {mm.rmap_items}, {len(mm.items)} items and {mm.inherited_items} inherited"
+        if mm.merging.own != stable:
+            yield f"I11 {mm.name}: ksm_merging_pages {mm.merging.own}, {stable} stable items"
+        if mm.rmap_items.own != len(mm.items):
+            yield f"I11 {mm.name}: ksm_rmap_items {mm.rmap_items.own}, {len(mm.items)} items"
 
 
 def _stable_item(item: Item) -> Iterator[str]:

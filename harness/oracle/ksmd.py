@@ -91,7 +91,7 @@ class Ksmd:
 
     def _new_item(self, mm: Mm, addr: int) -> Item:
         item = mm.items[addr] = Item(mm, addr)
-        mm.rmap_items += 1
+        mm.rmap_items.own += 1
         self.rmap_items += 1
         return item
 
@@ -99,7 +99,7 @@ class Ksmd:
         """free_rmap_item after remove_rmap_item_from_tree."""
         self._remove_from_tree(item)
         del item.mm.items[item.addr]
-        item.mm.rmap_items -= 1
+        item.mm.rmap_items.own -= 1
         self.rmap_items -= 1
 
     def _remove_from_tree(self, item: Item) -> None:

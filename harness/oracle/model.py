@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from harness.oracle import anon_vma, faults, rmap
 from harness.oracle.address_space import Area, Mm, Vma, VmFlags
+from harness.oracle.inheritance import Inheritance
 from harness.oracle.ksmd import Ksmd
 from harness.oracle.memory import Memory, Page, Pte
 from harness.oracle.pins import Pins
@@ -23,6 +24,8 @@ class Model:
 
     def __init__(self, semantics: Semantics) -> None:
         self.semantics = semantics
+        self.merging_inheritance = Inheritance(semantics.merging_inherited_at_fork)
+        self.items_inheritance = Inheritance(semantics.merging_inherited_at_fork)
         self.memory = Memory(semantics)
         self.ksmd = Ksmd(self.memory)
         self.actors: dict[str, Mm] = {}
@@ -100,10 +103,8 @@ class Model:
         child.zero_pages = parent.zero_pages
         if parent.registered:
             self.memory.ksm_zero_pages += parent.zero_pages
-        if self.semantics.merging_inherited_at_fork is False:
-            return
-        child.merging = child.inherited_merging = parent.merging
-        child.rmap_items = child.inherited_items = parent.rmap_items
+        self.merging_inheritance.fork(child.merging, parent.merging)
+        self.items_inheritance.fork(child.rmap_items, parent.rmap_items)
 
     def _copy_pte(self, child: Mm, old: Pte) -> None:
         """copy_present_pte, copy_nonpresent_pte."""

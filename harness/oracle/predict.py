@@ -48,7 +48,8 @@ class Predictor:
             "procs": {name: self._actor(mm) for name, mm in model.actors.items()},
         }  # fmt: skip
         if slab:
-            record["slab"] = {"anon_vma": 100 + len(memory.anon_vmas.live)}
+            mms = len(model.actors) + sum(1 for mm in model.ksmd.mms if mm.dead)
+            record["slab"] = {"anon_vma": 100 + len(memory.anon_vmas.live), "mm_struct": 10 + mms}
         return record
 
     def states(self) -> dict[str, dict[str, list[list[Any]]]]:
@@ -64,8 +65,8 @@ class Predictor:
         return {
             "pid": mm.pid,
             "areas": {name: self._area(mm, area) for name, area in mm.areas.items()},
-            "merging": mm.merging,
-            "stat": {"ksm_rmap_items": mm.rmap_items},
+            "merging": mm.merging.value,
+            "stat": {"ksm_rmap_items": mm.rmap_items.value},
             "status": {"RssAnon": (present + 20) * kb, "VmSwap": swapped * kb, "VmLck": 0},
         }
 

@@ -18,8 +18,8 @@ class Semantics:
     # mm/ksm.c: cmp_and_merge_page compares the checksum before it searches the stable tree (6.7 on).
     cksum_first: bool = False
     # /proc/PID/ksm_merging_pages and ksm_stat of a child start with its parent's numbers, as dup_mm copies them and
-    # ksm_fork (include/linux/ksm.h) resets nothing.  None: cannot be told beforehand, either is right.
-    merging_inherited_at_fork: bool | None = True
+    # ksm_fork (include/linux/ksm.h) resets nothing, before 6.18.  None: learnt from the first fork (``inheritance``).
+    merging_inherited_at_fork: bool | None = None
     # vmstat events cow_ksm (mm/memory.c: do_wp_page) and ksm_swpin_copy (mm/ksm.c: ksm_might_need_to_copy).
     has_cow_ksm: bool = True
     has_swpin_copy: bool = True
@@ -68,7 +68,6 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
     return Semantics(
         era="avc" if not files or files & _LATER_FILES else "2.6.33",
         cksum_first=smart,
-        merging_inherited_at_fork=None if smart else True,
         has_cow_ksm=cow,
         has_swpin_copy="ksm_swpin_copy" in events,
         has_merging_pages="ksm_merging_pages" in proc,

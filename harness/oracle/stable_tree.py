@@ -62,7 +62,7 @@ class StableTree:
         node.items[item] = None
         item.node = node
         item.state = State.STABLE
-        item.mm.merging += 1
+        item.mm.merging.own += 1
 
     def remove_item(self, item: Item) -> None:
         """remove_rmap_item_from_tree, of a stable item; prunes the whole node if it is stale."""
@@ -196,7 +196,7 @@ class StableTree:
 
 def _let_go(item: Item) -> None:
     """An item leaves the stable tree: its anon_vma is put."""
-    item.mm.merging -= 1
+    item.mm.merging.own -= 1
     assert item.anon_vma is not None
     item.anon_vma.put()
     item.anon_vma = None

@@ -133,7 +133,7 @@ def _settle(trace: Trace) -> None:
 
 def _counters(record: Record) -> dict[str, int]:
     values: dict[str, int] = {}
-    for source, names in (("ksm", COUNTERS), ("meminfo", ("SwapFree", "AnonPages")), ("slab", ("anon_vma",))):
+    for source, names in (("ksm", COUNTERS), ("meminfo", ("SwapFree", "AnonPages")), ("slab", ("anon_vma", "mm_struct"))):
         table = record.get(source)
         if not isinstance(table, dict):
             continue

@@ -501,6 +501,18 @@ def test_slab_objects(objects: int, signatures: list[str]) -> None:
     assert [f.signature for f in found] == signatures
 
 
+@pytest.mark.parametrize(("objects", "signatures"), [(4, ["P6:reference-leak:scan"]), (2, [])])
+def test_mm_structs_are_given_back(objects: int, signatures: list[str]) -> None:
+    story = Story(p="P6")
+    story.observe(slab=True)
+    story.merged("P1", "P2")
+    story.exit("P1", "P2")
+    assert story.observe(slab=True) == []  # ksmd still has them
+    story.scan(2)
+    found = story.observe(lambda r: r["slab"].update(mm_struct=r["slab"]["mm_struct"] + objects), slab=True)
+    assert [f.signature for f in found] == signatures
+
+
 def test_slab_objects_are_not_judged_while_other_processes_live() -> None:
     story = Story(p="P6")
     story.observe(slab=True)

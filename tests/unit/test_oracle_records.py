@@ -269,7 +269,7 @@ def test_semantics_go_by_what_the_guest_shows() -> None:
 def test_semantics_of_a_later_kernel() -> None:
     files = [*HELLO["ksm_files"], "smart_scan", "advisor_mode", "ksm_zero_pages"]
     later = semantics_from_hello({**HELLO, "ksm_files": files})
-    assert later.cksum_first and later.has_zero_pages_counter and later.merging_inherited_at_fork is None
+    assert later.cksum_first and later.has_zero_pages_counter
 
 
 def test_semantics_of_earlier_kernels() -> None:
@@ -280,19 +280,31 @@ def test_semantics_of_earlier_kernels() -> None:
     assert first.era == "2.6.33" and not first.has_chains
 
 
-def test_inherited_counters_either_way_where_that_cannot_be_told() -> None:
-    semantics = Semantics(cksum_first=True, merging_inherited_at_fork=None)
-    for inherited in (0, N):
-        story = Story(semantics)
-        story.merged("P1", "P2")
-        story.fork("P1", "C")
-        story.scan()
+@pytest.mark.parametrize("copied", [True, False])
+def test_fork_copies_counters_always_or_never(copied: bool) -> None:
+    story = Story()
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    left = 0 if copied else N
 
-        def reset(record: Record, less: int = inherited) -> None:
-            record["procs"]["C"]["merging"] -= less
+    def merging(record: Record, *, off: int = 0) -> None:
+        record["procs"]["C"]["merging"] = 2 * N - left + off
 
-        assert story.observe(reset) == []
-    assert [f.kind for f in story.observe(lambda r: r["procs"]["C"].update(merging=N + 1))] == ["counter-ksm_merging_pages"]
+    story.scan()
+    assert story.observe(merging) == []
+    assert story.model.merging_inheritance.copied is copied
+    assert story.model.items_inheritance.copied is True  # each is learnt by itself
+    mixed = story.observe(lambda r: merging(r, off=N if left else -N))
+    assert [f.kind for f in mixed] == ["counter-ksm_merging_pages"]
+
+
+def test_a_child_that_fits_neither_way_teaches_nothing() -> None:
+    story = Story()
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    found = story.observe(lambda r: r["procs"]["C"].update(merging=N + 1))
+    assert [f.kind for f in found] == ["counter-ksm_merging_pages"]
+    assert story.model.merging_inheritance.copied is None
 
 
 # Speed.

@@ -236,11 +236,11 @@ def test_p15_a_fork_gets_its_items_in_one_scan() -> None:
     story.merged("P1", "P2")
     story.fork("P1", "C")
     child = story.model.actors["C"]
-    assert (child.merging, child.rmap_items) == (N, N)  # inherited
+    assert (child.merging.value, child.rmap_items.value) == (N, N)  # inherited
     frames = {p for p in story.model.pages() if p.ksm}
     story.scan()
     assert story.counts == (16, 32, 0, 0)
-    assert (child.merging, child.rmap_items) == (2 * N, 2 * N)
+    assert (child.merging.value, child.rmap_items.value) == (2 * N, 2 * N)
     assert frames == {p for p in story.model.pages() if p.ksm}
     assert cow(story) == 0
 

@@ -330,6 +330,7 @@ static void observe_all(const char *label, enum extent extent)
 	if (extent != PAGES_ONLY) {
 		j_open("slab", '{');
 		j_int("anon_vma", slab_objects("anon_vma"));
+		j_slab("mm_struct");
 		if (extent == WITH_CENSUS)
 			j_slab("ksm_rmap_item");
 		j_close('}');
