@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import interruption
 from harness.errors import BuildError, HostError, UsageError
@@ -66,6 +67,17 @@ class _Plan:
     def key(self) -> str:
         """The kernel's name in the store."""
         return self._digest(self.source.identity, [p.sha256 for p in self.patches], self._fixed())[:32]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What the input is called, which the key does not say: fields of Kernel."""
+        return {
+            "target": self.target.name,
+            "source": str(self.source.spec),
+            "revision": self.source.revision,
+            "patches": tuple((p.name, p.sha256) for p in self.patches),
+            "fragments": self.fragment_names,
+        }
 
     @property
     def objects(self) -> str:
@@ -143,7 +155,6 @@ def _keep(plan: _Plan, kbuild: Kbuild, place: Path, seconds: float, warnings: li
         made = Kernel(
             key=plan.key,
             directory=place,
-            target=plan.target.name,
             image=place / "image",
             vmlinux=place / "vmlinux",
             config=place / "config",
@@ -151,11 +162,8 @@ def _keep(plan: _Plan, kbuild: Kbuild, place: Path, seconds: float, warnings: li
             release=release,
             compiler=plan.tools.compiler,
             linker=plan.tools.linker,
-            source=str(plan.source.spec),
             identity=plan.source.identity,
-            revision=plan.source.revision,
-            patches=tuple((p.name, p.sha256) for p in plan.patches),
-            fragments=plan.fragment_names,
+            **plan.names,
             warnings=tuple(warnings),
             seconds=round(seconds, 3),
             cached=False,
@@ -239,11 +247,11 @@ def build(
 
 
 def _found(plan: _Plan, store: Store, place: Path) -> Kernel | None:
-    """The kernel as the store has it; rows of the table that want the same kernel share it."""
+    """The kernel as the store has it, with the names that this run knows its input by: the key is of contents alone."""
     found = kernel.load(place)
     if found:
         store.touch(place)
-        found = dataclasses.replace(found, target=plan.target.name)
+        found = dataclasses.replace(found, **plan.names)
     return found
 
 

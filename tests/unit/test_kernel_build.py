@@ -124,6 +124,9 @@ def test_edit_patch_and_back(linux: Path, target: Target, store: Store, tmp_path
     for again, kernel in ((make(linux, target, store), plain), (make(linux, target, store, a), with_a)):
         assert again.cached
         assert again.key == kernel.key
+    renamed = make(linux, target, store, a.rename(tmp_path / "c.patch"))
+    assert renamed.cached
+    assert renamed.patches == (("c.patch", with_a.patches[0][1]),)
     (linux / "mm/ksm.c").write_text("int ksm(void) { return 2; }\n")
     edited = make(linux, target, store)
     assert not edited.cached
