@@ -112,9 +112,11 @@ class Graph:
     chains: Mapping[int, Chain] = field(default_factory=dict)
     unstable: tuple[int, ...] = ()  # items in the unstable trees, in order
     anon_vmas: Mapping[int, AnonVma] = field(default_factory=dict)  # of all items and of all listed vmas, with their roots
+    # Those of the look before to which nothing leads any more, as their memory is now: what holds one for good is seen here.
+    former: Mapping[int, AnonVma] = field(default_factory=dict)
     vmas: Mapping[int, Vma] = field(default_factory=dict)  # of all listed mms, and of all listed interval trees
     mms: Mapping[int, Mm] = field(default_factory=dict)  # of all processes but init, and of all slots
     slots: tuple[Slot, ...] = ()
     pages: Mapping[int, Page] = field(default_factory=dict)  # by pfn
-    counters: Mapping[str, int] = field(default_factory=dict)  # ksm_pages_shared and the like, as mm/ksm.c has them
+    counters: Mapping[str, int] = field(default_factory=dict)  # ksm_pages_shared and the like, as mm/ksm.c has them; seqnr
     faults: tuple[str, ...] = ()  # what could not be followed, in words: a poisoned pointer, a list without an end
