@@ -19,6 +19,13 @@ OWNERS = frozenset({"P11", "P20", "P22", "P23"})
 _UNMERGE = ("run", "unmergeable")
 _WRITES = ("write", "fill")
 _READS = ("read", "touch", "verify")
+# Kinds that a second witness tells (harness/oracle/witness).
+_HELD = ("reference-lost", "item-anon-vma", "unreadable", "mm-count")
+_RMAP = ("vma", "vma-links", "anon-vma-vmas", "anon-vma-root", "anon-vma-parent", "anon-vma-count")
+_LISTS = (
+    "slot-missing", "slot-extra", "slot-order", "item-missing", "item-extra", "item-state", "item-node", "item-head", "item-list",
+    "item-age", "node-extra", "node-missing", "node-page", "page-mapcount", "chain", "tree", "hlist-length",
+)  # fmt: skip
 _MOVES = ("soft_offline", "move_pages", "compact", "offline_block")
 
 
@@ -136,8 +143,12 @@ class Judge:
             return "P9"
         if kind == "reference-leak":
             return "P6"
+        if kind in _HELD:
+            return "P15" if op == "scan" and self.since.fork_items else "P5"
         if self.prop in OWNERS:
             return self.prop
+        if kind in _LISTS or kind in _RMAP:
+            return self._graph(kind, op)
         if kind.startswith("counter-"):
             return self._counter(kind.removeprefix("counter-"), op)
         if kind in ("not-ksm", "still-ksm", "identity", "leak", "content"):
@@ -158,6 +169,20 @@ class Judge:
                 return "P7"
             return "P15" if self.since.fork_items else "P14"
         return self.in_progress("P9" if op in ("mlock", "munlock") else "P14")
+
+    def _graph(self, kind: str, op: str) -> str:
+        """Of what a second witness saw in the kernel's memory."""
+        if kind in _RMAP:
+            return "P1" if op == "fork" else "P11" if op in ("mremap", "resize", "renew") else "P8"
+        if op in _UNMERGE or self.since.had(*_UNMERGE):
+            return "P18"
+        if kind in ("item-extra", "slot-extra", "node-extra"):
+            return "P6"
+        if kind in ("chain", "tree", "hlist-length"):
+            return "P20"
+        if self.since.failed_merges:
+            return "P7"
+        return "P15" if op == "fork" or self.since.fork_items else "P14"
 
     def _counter(self, name: str, op: str) -> str:
         if name == "ksm_swpin_copy":

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.findings import Finding
+from harness.graph import Graph
 from harness.oracle import migration, poison
 from harness.oracle.blind_spot import remarks, unreachable
 from harness.oracle.contents import judge_contents, read_contents
@@ -21,6 +22,7 @@ from harness.oracle.references import Ageing, judge_idle
 from harness.oracle.semantics import Semantics, semantics_from_hello
 from harness.oracle.special import judge_merge_any, judge_smaps, judge_vvar
 from harness.oracle.tunables import judge_set
+from harness.oracle.witness import Deed, Witness
 
 _KINDS = frozenset({"op", "ret", "obs", "note", "skip", "error", "stuck", "end"})
 MAX_SCANS = 64  # of one step are replayed; long before, nothing changes any more
@@ -46,6 +48,7 @@ class Oracle:
         self._pages = PageObserver(self.model)
         self._cpus = decimal(hello.get("cpus")) or 1
         self._counters = Counters(self.model, self.page_size, self._cpus)
+        self._witness = Witness(self.model, self.page_size, self.notes)
         self._free: FreeRun | None = None  # from the first roam on
         self._pending: tuple[int, Fields] | None = None
         self._migrated: tuple[int | None, int] = None, 0
@@ -75,6 +78,13 @@ class Oracle:
             self._ended = True
         return []
 
+    def look(self, number: int, graph: Graph) -> list[Finding]:
+        """The findings that a look into the kernel's memory adds, made after record ``number`` was stepped through.
+
+        It is to be made while ksmd and all actors stand still: at the end of an operation, or at an observation.
+        """
+        return self._judge.findings(number, self._witness.look(graph))
+
     # Operations.
 
     def _op(self, number: int, op: Fields) -> None:
@@ -92,9 +102,11 @@ class Oracle:
         if ret.number("of") != number or ret.text("op") != name:
             raise ret.fail(f"ends {ret.text('op')} of record {ret.number('of')} where {name} of record {number} is going on")
         self._pending = None
+        self._witness.did(Deed.read(number, op))
         if name == "roam" and self._free is None:
             self._free = FreeRun(self.model, self.page_size, self._cpus)
             self.notes.append(f"{ret.where}: from here on books and censuses are judged, not the model")
+            self._witness.adrift = "all acted at once (roam)"
         if self._free is not None and ret.number("rc") >= 0:
             return self._set_free(self._free, name, op, ret)
         self.model.begin_op(name)
@@ -117,6 +129,7 @@ class Oracle:
         """How far a failed operation came is not told."""
         self.notes.append(f"{ret.where}: {name} failed with {ret.data.get('errno') or 'no reason'}; the counters are not judged")
         self.model.memory.doubt(f"{name} failed")
+        self._witness.adrift = self._witness.adrift or f"{name} failed"
 
     def _scan(self, op: Fields, ret: Fields) -> list[Difference]:
         begin, end = ret.number("from", 0), ret.number("to", 0)

@@ -11,6 +11,8 @@ from harness.oracle import Semantics, rmap
 from harness.oracle.address_space import Mm
 from harness.oracle.invariants import check_invariants
 from harness.oracle.model import Model
+from harness.oracle.witness import Witness
+from tests.unit.witness_graph import PAGE_SIZE, Kernel
 
 PAGES = 6
 MAX_ACTORS = 6
@@ -35,6 +37,8 @@ class Histories(RuleBasedStateMachine):
         self.model = Model(semantics)
         self.book: dict[str, dict[int, int]] = {}
         self.born = 0
+        self.kernel = Kernel(self.model)
+        self.witness = Witness(self.model, PAGE_SIZE, [])
         if semantics.has_chains:
             self.model.set_tunable("max_page_sharing", sharing)
         for _ in range(2):
@@ -63,7 +67,7 @@ class Histories(RuleBasedStateMachine):
     def filled_process(self, mergeable: bool, tag: int, step: int) -> None:
         name = self.born_name()
         self.model.begin_op("spawn")
-        mm = self.model.spawn(name, "t")
+        mm = self.model.spawn(name, "t", 100 + self.born)
         self.model.map(mm, "a", 0x1000, PAGES)
         self.model.begin_op("fill")
         self.model.write(mm, 0x1000, 0x1000 + PAGES, tag, step)
@@ -75,7 +79,7 @@ class Histories(RuleBasedStateMachine):
     def fork(self, a: int) -> None:
         mm, name = self.pick(a), self.born_name()
         self.model.begin_op("fork")
-        self.model.fork(mm, name)
+        self.model.fork(mm, name, 100 + self.born)
         self.book[name] = dict(self.book[mm.name])
 
     @rule(a=actors)
@@ -203,6 +207,11 @@ class Histories(RuleBasedStateMachine):
     def all_invariants_hold(self) -> None:
         if hasattr(self, "model"):
             assert check_invariants(self.model) == []
+
+    @invariant()
+    def a_witness_finds_nothing(self) -> None:
+        if hasattr(self, "witness"):
+            assert self.witness.look(self.kernel.look()) == []
 
     @invariant()
     def everyone_sees_the_last_write(self) -> None:

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who holds each anon_vma: invariant I4, to the unit, asked of the kernel's memory alone.
+
+Its refcount is one for each stable rmap_item that holds it, one as long as a vma is linked in it, and one for each other
+anon_vma of which it is the root (mm/rmap.c: anon_vma_fork; include/linux/rmap.h: get_anon_vma, put_anon_vma).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from harness.graph import AnonVma, Graph, Item
+from harness.oracle.trees import State
+from harness.oracle.witness.lists import state
+from harness.oracle.witness.matching import Match, named
+from harness.oracle.witness.mismatch import Mismatch, Place
+
+_REFERENCES = (
+    "one for each stable rmap_item (get_anon_vma in try_to_merge_with_ksm_page), one while a vma is linked in it, and a root has "
+    "one for each descendant (anon_vma_fork)"
+)
+_PUT = "each reference is put once, and the last one frees it (put_anon_vma on every path out of the stable tree)"
+
+
+@dataclass
+class Held:
+    """Who holds each anon_vma."""
+
+    items: dict[int, list[Item]] = field(default_factory=dict)
+    descendants: Counter[int] = field(default_factory=Counter)
+
+    def right(self, anon_vma: AnonVma) -> int:
+        """The refcount that it must have."""
+        return len(self.items.get(anon_vma.address, ())) + bool(anon_vma.vmas) + self.descendants[anon_vma.address]
+
+    def words(self, anon_vma: AnonVma) -> str:
+        """``256 rmap_items + 1 while vmas are linked in it + 3 for its descendants``."""
+        items, descendants = len(self.items.get(anon_vma.address, ())), self.descendants[anon_vma.address]
+        parts = [f"{items} rmap_item{'s' * (items != 1)}"] if items else []
+        parts += ["1 as vmas are linked in it"] if anon_vma.vmas else []
+        parts += [f"{descendants} as the root of {descendants} other{'s' * (descendants != 1)}"] if descendants else []
+        return " + ".join(parts) or "nothing holds it"
+
+
+class References:
+    """Keeps what only several looks together tell: names of anon_vmas, and those that were leaked."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, tuple[str, tuple[Place, ...]]] = {}
+        self._leaked: dict[int, AnonVma] = {}
+
+    def judge(self, match: Match) -> Iterator[Mismatch]:
+        """Every anon_vma of a look, and those that nothing leads to any more."""
+        graph, names = match.graph, _names(match)
+        self._names = {a: self._names[a] for a in self._names if a in graph.former or a in self._leaked} | names
+        former = {a: v for a, v in graph.former.items() if a not in graph.anon_vmas and _is_leaked(graph, v)}
+        self._leaked = {a: v for a, v in self._leaked.items() if a not in graph.anon_vmas and v.root in graph.anon_vmas}
+        new = {a: v for a, v in former.items() if a not in self._leaked}
+        self._leaked |= former
+        held = _held(graph, self._leaked)
+        children = Counter(a.parent for a in graph.anon_vmas.values() if a.vmas)
+        for anon_vma in graph.anon_vmas.values():
+            yield from self._anon_vma(anon_vma, held)
+            yield from _links(graph, anon_vma, children[anon_vma.address], self._name(anon_vma.address))
+        for address, anon_vma in new.items():
+            name, places = self._name(address)
+            yield Mismatch(
+                "reference-leak",
+                ("leaked", address),
+                f"{name} has refcount {anon_vma.refcount} though nothing holds it any more: it will never be freed",
+                "refcount 0: freed",
+                f"refcount {anon_vma.refcount}",
+                _PUT,
+                places=places,
+            )
+
+    def _name(self, address: int) -> tuple[str, tuple[Place, ...]]:
+        return self._names.get(address, (f"the anon_vma at {address:#x}", ()))
+
+    def _anon_vma(self, anon_vma: AnonVma, held: Held) -> Iterator[Mismatch]:
+        """Its refcount, to the unit."""
+        right, delta = held.right(anon_vma), anon_vma.refcount - held.right(anon_vma)
+        if not delta:
+            return
+        name, places = self._name(anon_vma.address)
+        lost = f"{abs(delta)} reference{'s' * (abs(delta) != 1)} {'lost' if delta < 0 else 'too many'}"
+        yield Mismatch(
+            "reference-lost" if delta < 0 else "reference-leak",
+            ("refcount", anon_vma.address),
+            f"{name} has refcount {anon_vma.refcount} where {right} is right ({held.words(anon_vma)}): {lost}",
+            f"refcount {right}",
+            f"refcount {anon_vma.refcount}",
+            _REFERENCES,
+            places=places,
+            state=delta,
+        )
+
+
+def _held(graph: Graph, leaked: Mapping[int, AnonVma]) -> Held:
+    found = Held()
+    for item in graph.items.values():
+        if state(item) is State.STABLE and item.anon_vma:
+            found.items.setdefault(item.anon_vma, []).append(item)
+    for anon_vma in [*graph.anon_vmas.values(), *leaked.values()]:
+        if anon_vma.root != anon_vma.address:
+            found.descendants[anon_vma.root] += 1
+    return found
+
+
+def _is_leaked(graph: Graph, anon_vma: AnonVma) -> bool:
+    """It has a reference and nobody who could hold one; what its memory is used for by now may be something else."""
+    known = anon_vma.root == anon_vma.address or anon_vma.root in graph.anon_vmas or anon_vma.root in graph.former
+    return known and not anon_vma.vmas and 0 < anon_vma.refcount < 1 << 24
+
+
+def _names(match: Match) -> dict[int, tuple[str, tuple[Place, ...]]]:
+    """Each anon_vma by the vma that has it; one that no vma has any more by an item that holds it."""
+    graph = match.graph
+    found: dict[int, tuple[str, tuple[Place, ...]]] = {}
+    for item in graph.items.values():
+        if state(item) is State.STABLE and item.anon_vma not in found:
+            where = match.place(item.mm, item.addr)
+            found[item.anon_vma] = f"the anon_vma of the rmap_item of {named(where)}", (where,)
+    owned: set[int] = set()
+    for vma in graph.vmas.values():
+        if vma.anon_vma and vma.mm in match.mms and vma.anon_vma not in owned:
+            where = match.place(vma.mm, vma.start)
+            found[vma.anon_vma] = f"the anon_vma of {where[0]}.{where[1]}", (where,)
+            owned.add(vma.anon_vma)
+    return found
+
+
+def _links(graph: Graph, anon_vma: AnonVma, children: int, name: tuple[str, tuple[Place, ...]]) -> Iterator[Mismatch]:
+    """num_children, num_active_vmas, and that it and its vmas know each other."""
+    strangers = [v for v in anon_vma.vmas if v in graph.vmas and anon_vma.address not in graph.vmas[v].chain]
+    if strangers:
+        yield Mismatch(
+            "anon-vma-vmas",
+            ("strangers", anon_vma.address),
+            f"{name[0]} leads to {len(strangers)} vmas that are not linked in it",
+            "each anon_vma_chain is in the tree of its anon_vma and the list of its vma",
+            f"{len(strangers)} in the tree only",
+            "anon_vma_chain_link, unlink_anon_vmas",
+            places=name[1],
+            state=tuple(strangers),
+        )
+    if anon_vma.active < 0 or not anon_vma.vmas:
+        return  # before num_active_vmas its ``degree`` counted children and vmas; nothing more happens to one without vmas
+    active = sum(1 for v in anon_vma.vmas if v in graph.vmas and graph.vmas[v].anon_vma == anon_vma.address)
+    for what, right, seen in (("num_active_vmas", active, anon_vma.active), ("num_children", children, anon_vma.children)):
+        if seen != right:
+            yield Mismatch(
+                "anon-vma-count",
+                (what, anon_vma.address),
+                f"{name[0]} has {what} {seen} where {right} is right",
+                str(right),
+                str(seen),
+                "anon_vma_clone uses an anon_vma again that has less than two children and no active vma",
+                places=name[1],
+                state=seen - right,
+            )

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The stable tree: which items share a node, which nodes share a chain, and which page a node has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from harness import graph
+from harness.oracle.model import Model
+from harness.oracle.trees import Chain, Item, Node, State
+from harness.oracle.witness.lists import state
+from harness.oracle.witness.matching import Match, named, place
+from harness.oracle.witness.mismatch import Mismatch, Place
+
+PAGE_MAPPING_KSM = 3  # include/linux/page-flags.h
+
+_CHAIN = (
+    "nodes of one content hang in a chain as soon as the first has max_page_sharing items (stable_tree_insert), until one is left"
+)
+_SHARE = "stable_tree_append puts an item into the node of the page that its pte maps"
+
+
+def compare_tree(match: Match, model: Model) -> Iterator[Mismatch]:
+    """Nodes are paired by the items that they have; empty ones are counted."""
+    nodes: dict[Node, graph.Node] = {}
+    yield from _pair(match, model, nodes)
+    yield from _empty(match, model)
+    if model.ksmd.tree.max_page_sharing is not None:
+        yield from _chains(nodes)
+    for node, seen in nodes.items():
+        if seen.tree not in (-1, node.key[0]):  # -1: on migrate_nodes, on its way to another tree
+            yield Mismatch(
+                "tree",
+                ("tree", node),
+                f"the stable node of {_items(node)} is in the tree of NUMA node {seen.tree}",
+                f"root_stable_tree[{node.key[0]}]",
+                f"root_stable_tree[{seen.tree}]",
+                "get_kpfn_nid: the page's NUMA node, or 0 with merge_across_nodes",
+                places=_places(node),
+            )
+        yield from _page(match, node, seen)
+
+
+def _pair(match: Match, model: Model, nodes: dict[Node, graph.Node]) -> Iterator[Mismatch]:
+    """Those items belong together that the model has in one node: the kernel's node is the one that most of them are in."""
+    kernels: dict[Item, int] = {}
+    for address, item in match.items.items():
+        seen = match.graph.items[address]
+        if item.state is State.STABLE and state(seen) is State.STABLE:
+            kernels[item] = seen.head
+    taken: dict[int, Node] = {}
+    for node in model.ksmd.tree.nodes():
+        heads = Counter(kernels[i] for i in node.items if i in kernels)
+        best = next((h for h, _ in heads.most_common() if h not in taken), None)
+        if best is not None:
+            taken[best] = node
+            if best in match.graph.nodes:
+                nodes[node] = match.graph.nodes[best]
+        for item in node.items:
+            if item in kernels and kernels[item] != best:
+                yield _elsewhere(match, item, kernels[item], node)
+
+
+def _elsewhere(match: Match, item: Item, head: int, node: Node) -> Mismatch:
+    where, others = place(item.mm, item.addr), [i for i in node.items if i is not item]
+    seen = match.graph.nodes.get(head)
+    there = [match.place(i.mm, i.addr) for a in (seen.items if seen is not None else ()) if (i := match.graph.items.get(a))]
+    there = [t for t in there if t != where]
+    return Mismatch(
+        "item-node",
+        ("node", item),
+        f"the rmap_item of {named(where)} is in another page's stable node",
+        f"the node of {named(place(others[0].mm, others[0].addr))}" if others else "a node of its own",
+        f"the node of {named(there[0])}" if there else "a node of its own",
+        _SHARE,
+        places=(where,),
+        state=head,
+    )
+
+
+def _chains(nodes: dict[Node, graph.Node]) -> Iterator[Mismatch]:
+    """A chain of doubtful existence may have been collapsed or not (``Chain.doubtful``)."""
+    chains: dict[Chain, int] = {}
+    owners: dict[int, Chain] = {}
+    for node, seen in nodes.items():
+        if seen.tree == -1 or (node.chain is not None and node.chain.doubtful):
+            continue
+        if (node.chain is None) != (seen.chain == 0):
+            yield _chain(
+                node, "a dup in a chain" if node.chain else "itself in the tree", "a dup" if seen.chain else "no dup", seen.chain
+            )
+        elif node.chain is not None:
+            same = chains.setdefault(node.chain, seen.chain) == seen.chain
+            if not (same and owners.setdefault(seen.chain, node.chain) is node.chain):
+                yield _chain(node, "in one chain with those of its content", "in another chain", seen.chain)
+
+
+def _chain(node: Node, expected: str, seen: str, address: int) -> Mismatch:
+    return Mismatch(
+        "chain",
+        ("chain", node),
+        f"the stable node of {_items(node)} is {seen}",
+        expected,
+        seen,
+        _CHAIN,
+        places=_places(node),
+        state=address,
+    )
+
+
+def _empty(match: Match, model: Model) -> Iterator[Mismatch]:
+    """Nodes without items, by number.
+
+    An interval: get_ksm_page removes a node whose page is gone when any search meets it on its way down
+    (stable_tree_search), and contents stand for that way here; those whose page is mapped must be there.
+    """
+    empty = [node for node in model.ksmd.tree.nodes() if not node.items]
+    low, high = sum(1 for node in empty if not node.stale and node.page.ptes), len(empty)
+    seen = sum(1 for node in match.graph.nodes.values() if not node.items)
+    if low <= seen <= high:
+        return
+    expected = str(low) if low == high else f"{low} to {high}"
+    yield Mismatch(
+        "node-extra" if seen > high else "node-missing",
+        "empty nodes",
+        f"{seen} stable nodes have no rmap_item where {expected} are right",
+        f"{expected} nodes without items",
+        str(seen),
+        "an empty node stays as long as its page lives, and then until a search meets it (get_ksm_page)",
+        state=seen,
+    )
+
+
+def _page(match: Match, node: Node, seen: graph.Node) -> Iterator[Mismatch]:
+    """What a mapped KSM page says of itself."""
+    page, told = node.page, match.graph.pages.get(seen.kpfn)
+    if told is None or page.unsure or node.stale or not page.ptes:
+        return
+    if told.mapping != seen.address | PAGE_MAPPING_KSM:
+        yield Mismatch(
+            "node-page",
+            ("page", node),
+            f"the page at the kpfn of the stable node of {_items(node)} is not this node's",
+            f"page->mapping {seen.address | PAGE_MAPPING_KSM:#x}",
+            f"{told.mapping:#x}, at pfn {seen.kpfn:#x}",
+            "page->mapping leads to the node and kpfn to the page; migration changes both (folio_migrate_ksm)",
+            places=_places(node),
+            state=told.mapping,
+        )
+    elif told.mapcount != page.mapcount:
+        yield Mismatch(
+            "page-mapcount",
+            ("mapcount", node),
+            f"the KSM page of {_items(node)} has mapcount {told.mapcount}",
+            str(page.mapcount),
+            str(told.mapcount),
+            "one for each pte that maps it (page_add_anon_rmap, page_remove_rmap)",
+            places=_places(node),
+            state=told.mapcount - page.mapcount,
+        )
+
+
+def _places(node: Node) -> tuple[Place, ...]:
+    return tuple(place(i.mm, i.addr) for i in node.items)
+
+
+def _items(node: Node) -> str:
+    first = next(iter(node.items))
+    more = f" and {len(node.items) - 1} more" if len(node.items) > 1 else ""
+    return f"{named(place(first.mm, first.addr))}{more}"
