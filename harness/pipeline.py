@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness import __version__, outdir
+from harness import __version__, outdir, witness
 from harness.errors import BuildError, CannotJudge, HostError
 from harness.findings import Finding, Tier
 from harness.guest import CellPlan, Halt, Limits, Load, run_cell
@@ -55,6 +55,7 @@ class RunPlan:
     smp: int = 0  # CPUs of a guest, 0: the target's own
     patience: float = 1.0  # factor on all deadlines for guests
     fail_fast: bool = False  # a cell ends at its first finding that is more than a heuristic one, or crash, or hang
+    witness: bool = False  # look at the kernel's own structures at each observation and after each operation
     command: tuple[str, ...] = ()
 
 
@@ -86,6 +87,8 @@ def check(plan: RunPlan) -> None:
     for path in plan.fragments:
         fragments.read(path)
     outdir.refuse_foreign(plan.out)
+    if plan.witness:
+        witness.check()
 
 
 @dataclass
@@ -182,12 +185,13 @@ class Pipeline:
     async def _stages(self, cell: _Cell, source: Source) -> CellResult:
         kernel, image = await self._build(cell, source)
         write_atomically(cell.directory / "config", kernel.config.read_bytes() if kernel.config else b"")
+        sync = {"sync": "2"} if self.plan.witness else {}
         plan = CellPlan(
             target=cell.target,
             kernel=kernel.image,
             initramfs=image.path,
             directory=cell.directory,
-            workloads=tuple(Load(w.name, dict(self.plan.args)) for w in self.plan.workloads),
+            workloads=tuple(Load(w.name, dict(self.plan.args) | sync) for w in self.plan.workloads),
             store=self.store,
             accel=self.plan.accel,
             require_kvm=self.plan.require_kvm,
@@ -195,8 +199,14 @@ class Pipeline:
             smp=self.plan.smp,
             limits=patient(self.plan.patience),
             fail_fast=self.plan.fail_fast,
+            witness=await self._witness(cell, kernel),
         )
         return await self._guest(cell, plan)
+
+    async def _witness(self, cell: _Cell, kernel: Kernel) -> witness.KernelWitness | None:
+        if not self.plan.witness:
+            return None
+        return await asyncio.to_thread(witness.KernelWitness, kernel.vmlinux, cell.target, cell.directory)
 
     async def _guest(self, cell: _Cell, plan: CellPlan) -> CellResult:
         """The guest, with the oracle at work beside it; then the verdict."""
@@ -217,6 +227,8 @@ class Pipeline:
             replayed = await asyncio.to_thread(live.finish)
         planned = {w.name: w.properties for w in self.plan.workloads}
         result = await asyncio.to_thread(judge_cell, cell.directory, name, name, planned, cell.facts, replayed=replayed)
+        if plan.witness is not None:
+            cell.timings["witness"] = round(plan.witness.seconds, 3)
         cell.timings["judge"] = round(time.monotonic() - started, 3)
         return dataclasses.replace(
             result, timings={**cell.timings, **result.timings}, warnings=(*cell.warnings, *result.warnings)

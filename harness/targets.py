@@ -15,6 +15,8 @@ from harness.errors import UsageError
 
 BUILTIN = Path(__file__).with_name("targets.toml")
 
+MMUS = ("", "x86", "arm64", "radix")
+
 # A name becomes a directory's, and a word of a comma separated list.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -45,6 +47,8 @@ class Target:
     sysrq: str
     journal: str
     boot_seconds: float
+    mmu: str = ""
+    direct_map: int = 0
 
     @property
     def memory(self) -> int:
@@ -61,13 +65,16 @@ def _row(name: str, data: object, path: Path) -> Target:
     row: dict[str, typing.Any] = dict(data)
     fields = {f.name: f.type for f in dataclasses.fields(Target)}
     fields.pop("name")
+    optional = {f.name for f in dataclasses.fields(Target) if f.default is not dataclasses.MISSING}
     for key in row.keys() - fields.keys():
         raise UsageError(f"{where}.{key} is not a key of a target; the keys are explained in {BUILTIN}")
-    for key in sorted(fields.keys() - row.keys()):
+    for key in sorted(fields.keys() - row.keys() - optional):
         raise UsageError(f"{where}.{key} is missing; the keys are explained in {BUILTIN}")
     kinds: dict[str, type] = {"str": str, "int": int, "bool": bool, "float": float}
     for key, kind in fields.items():
         want = kinds.get(str(kind))
+        if key not in row:
+            continue
         value = row[key]
         if want is float and type(value) is int:
             row[key] = value = float(value)
@@ -86,6 +93,8 @@ def _row(name: str, data: object, path: Path) -> Target:
         raise UsageError(f'{where}.sysrq must be "break" or "ctrl-o", not "{row["sysrq"]}"')
     if row["journal"] != "virtio-serial":
         raise UsageError(f'{where}.journal must be "virtio-serial", not "{row["journal"]}"')
+    if row.get("mmu", "") not in MMUS:
+        raise UsageError(f'{where}.mmu must be one of {", ".join(MMUS[1:])}, not "{row["mmu"]}"')
     return Target(name=name, **row)
 
 

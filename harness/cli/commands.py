@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         smp=options.smp,
         patience=options.patience,
         fail_fast=options.fail_fast,
+        witness=options.witness,
         command=("ksm-harness", *sys.argv[1:]),
     )
     pipeline.check(plan)

@@ -84,6 +84,8 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
                      help="guests at a time (default: %(default)s)")  # fmt: skip
     run.add_argument("--fail-fast", action="store_true",
                      help="stop a target's guest at its first finding (heuristic ones apart), crash or hang")  # fmt: skip
+    run.add_argument("--witness", action="store_true",
+                     help="look at the kernel's own structures too, from outside, after each operation (needs drgn)")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print run.json instead of the table")
 
 

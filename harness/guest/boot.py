@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from harness.errors import CannotJudge
 from harness.guest import process, watchdog
 from harness.guest.accel import Accel
 from harness.guest.command import command
@@ -21,6 +22,7 @@ from harness.guest.halt import Halt
 from harness.guest.monitor import Monitor
 from harness.guest.plan import CellPlan, Load
 from harness.guest.port import Port
+from harness.guest.ram import node_sizes
 from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord, numbered
 from harness.guest.turn import Dirty, Ended, Turn, blame
 from harness.journal.reader import Record
@@ -90,8 +92,9 @@ class Boot:
         )  # fmt: skip
         directory = plan.directory.absolute()
         self._qemu = await process.start(
-            build, directory, console_log=directory / self.record.console, suffix=suffix, swap_mib=plan.swap_mib
-        )
+            build, directory, console_log=directory / self.record.console, suffix=suffix, swap_mib=plan.swap_mib,
+            shared=node_sizes(plan.memory_mib) if plan.witness else (),
+        )  # fmt: skip
         self._console = Console(self._qemu.console, plan.directory / self.record.console, self._changed)
         self._monitor = Monitor(self._changed)
         self._port = Port(plan.directory / self.record.journal, self._changed)
@@ -105,6 +108,7 @@ class Boot:
             tasks.append(asyncio.create_task(self._until_gone()))
             tasks.append(asyncio.create_task(self._monitor.run(self._qemu.qmp)))
             await self._hello(begin)
+            await self._show_to_witness()
             if not hello_only:
                 await self._workloads(loads)
             self.record.stop = Stop.POWEROFF
@@ -127,6 +131,8 @@ class Boot:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._monitor.close()
+            if self.plan.witness is not None:
+                self.plan.witness.detach()
             self._port.close()
             self._console.close()
             self._qemu.close()
@@ -221,14 +227,29 @@ class Boot:
                     return
                 continue
             turn.take(record, len(self._port.reader.segments) - 1)
-            if record["kind"] == "obs" and turn.load.sync:
-                await self._observe(record)
+            if record["kind"] in turn.load.waits_after:
+                await self._waited_for(record)
             elif record["kind"] == "stuck":
                 raise await self._ending.standstill(f"{record.get('actor')} is stuck", self._spoken, record)
 
-    async def _observe(self, record: Record) -> None:
-        if self.plan.on_observation is not None:
-            await self.plan.on_observation(record)
+    async def _show_to_witness(self) -> None:
+        if self.plan.witness is None:
+            return
+        mtree = await self._monitor.human("info mtree -f")
+        try:
+            self.plan.witness.attach(self.record.number, self._qemu.ram, mtree)
+        except CannotJudge as e:
+            raise Ended(Stop.INFRA, str(e)) from e
+
+    async def _waited_for(self, record: Record) -> None:
+        """The guest goes on after it was looked at."""
+        if self.plan.witness is not None:
+            segment = len(self._port.reader.segments) - 1
+            await self._monitor.pause()
+            try:
+                await asyncio.to_thread(self.plan.witness.look, segment, record["seq"])
+            finally:
+                await self._monitor.go_on()
             self._seen = replace(self._seen, record=time.monotonic())  # the guest was made to wait
         self._port.send(f"ack {record['seq']}\n")
 

@@ -73,6 +73,14 @@ class Monitor:
         answer = await self.ask("human-monitor-command", **{"command-line": line})
         return str(answer).replace("\r\n", "\n") if answer is not None else ""
 
+    async def pause(self) -> None:
+        """Stop its CPUs: nothing in its memory changes any more."""
+        await self.ask("stop")
+
+    async def go_on(self) -> None:
+        """Let them run again."""
+        await self.ask("cont")
+
     async def nmi(self) -> None:
         """Inject an NMI (x86: needs unknown_nmi_panic to show more than a line; pseries: a system reset exception)."""
         await self.ask("inject-nmi")

@@ -3,15 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from harness.journal.reader import Record
 from harness.store import Store
 from harness.targets import Target
 
-Observe = Callable[[Record], Awaitable[None]]
+
+class Witness(Protocol):
+    """Who looks at the kernel's memory while the guest is paused: harness.witness.KernelWitness."""
+
+    seconds: float  # spent looking, so far
+
+    def attach(self, boot: int, ram: Sequence[int], mtree: str, /) -> None:
+        """A guest has said hello.  ``ram``: its NUMA nodes' memory, files; ``mtree``: what ``info mtree -f`` says.
+
+        CannotJudge if its kernel cannot be looked at.
+        """
+
+    def look(self, segment: int, seq: int, /) -> None:
+        """It is paused after this record of the boot's workload number ``segment``.
+
+        Called in a thread.  OSError if the disk is full.
+        """
+
+    def detach(self) -> None:
+        """It is gone."""
+
+
+# By the argument sync, as workloads/lib/tell.c has it.
+_WAITS = {"1": frozenset({"obs"}), "2": frozenset({"obs", "ret"})}
 
 
 @dataclass(frozen=True)
@@ -32,9 +55,9 @@ class Load:
         return " ".join(["run", self.name, *(f"{k}={v}" for k, v in {**stretched, **self.args}.items())]) + "\n"
 
     @property
-    def sync(self) -> bool:
-        """The guest waits for ``ack SEQ`` after each observation."""
-        return self.args.get("sync") == "1"
+    def waits_after(self) -> frozenset[str]:
+        """The kinds of records after each of which the guest waits for ``ack SEQ``."""
+        return _WAITS.get(self.args.get("sync", ""), frozenset())
 
 
 @dataclass(frozen=True)
@@ -81,7 +104,7 @@ class CellPlan:
     swap_mib: int = 128
     limits: Limits = Limits()
     fail_fast: bool = False  # no further boot after a crash or a hang
-    on_observation: Observe | None = None
+    witness: Witness | None = None  # looks each time that a workload waits
 
     @property
     def memory_mib(self) -> int:

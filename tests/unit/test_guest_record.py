@@ -52,8 +52,10 @@ def test_missing(tmp_path: Path) -> None:
 
 def test_load_line() -> None:
     assert Load("p5", {"rounds": "3", "sync": "1"}).command() == "run p5 rounds=3 sync=1\n"
-    assert Load("p5", {"sync": "1"}).sync
-    assert not Load("p5", {"sync": "0"}).sync
+    assert Load("p5", {"sync": "1"}).waits_after == {"obs"}
+    assert Load("p5", {"sync": "2"}).waits_after == {"obs", "ret"}
+    assert not Load("p5", {"sync": "0"}).waits_after
+    assert not Load("p5").waits_after
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,11 @@ struct actor {
 	size_t nareas;
 };
 
+/* After which records the argument "sync" makes the guest wait for the host. */
+enum waits { WAITS_NEVER, WAITS_AFTER_OBS, WAITS_AFTER_RET };
+
+void wait_for_host(enum waits from, unsigned long seq);
+
 extern struct actor actors[MAX_ACTORS];
 extern size_t nactors;
 

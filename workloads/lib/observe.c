@@ -249,19 +249,6 @@ static bool same(const struct reading *a, const struct reading *b)
 		!strcmp(a->counters, b->counters);
 }
 
-static void wait_for_host(unsigned long seq)
-{
-	char line[64], want[64];
-
-	if (!arg_number("sync", 0))
-		return;
-	snprintf(want, sizeof(want), "ack %lu", seq);
-	do {
-		if (!host_line(line, sizeof(line)))
-			_exit(3);
-	} while (strcmp(line, want));
-}
-
 /*
  * All page frames there are: those of KSM and anonymous ones, mapped or not.  A
  * page that lost a reference too few is still among them when nobody has it.
@@ -346,7 +333,7 @@ static void observe_all(const char *label, enum extent extent)
 	observations++;
 	free(r[0].pages);
 	free(r[1].pages);
-	wait_for_host(j_end());
+	wait_for_host(WAITS_AFTER_OBS, j_end());
 }
 
 void observe(const char *label)

@@ -36,9 +36,23 @@ void ret_begin(long rc, int error)
 	j_str("errno", errno_name(error));
 }
 
+/* The host may want to look at this guest before it goes on. */
+void wait_for_host(enum waits from, unsigned long seq)
+{
+	char line[64], want[64];
+
+	if (arg_number("sync", 0) < from)
+		return;
+	snprintf(want, sizeof(want), "ack %lu", seq);
+	do {
+		if (!host_line(line, sizeof(line)))
+			_exit(3);
+	} while (strcmp(line, want));
+}
+
 void ret_end(void)
 {
-	j_end();
+	wait_for_host(WAITS_AFTER_RET, j_end());
 }
 
 void op_done(void)
