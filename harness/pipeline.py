@@ -24,7 +24,7 @@ from harness.findings import Finding, Tier
 from harness.guest import CellPlan, Halt, Limits, Load, run_cell
 from harness.image import Image, WorkloadInfo, make_image
 from harness.interruption import interrupt
-from harness.kernel import Kernel, MakeError, build, fragments, patches
+from harness.kernel import Kernel, MakeError, build, contained, fragments, patches
 from harness.report import write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from harness.source import Source, Spec, parse_spec, resolve
@@ -121,6 +121,7 @@ class Pipeline:
         self._cells: dict[str, CellResult] = {}
         self._building = asyncio.Lock()
         self._running = asyncio.Semaphore(plan.jobs)
+        self._contained: str | None = None
 
     async def run(self) -> RunResult:
         """All targets; gives the finished result, with all reports written.  The plan has passed ``check``.
@@ -234,11 +235,21 @@ class Pipeline:
             result, timings={**cell.timings, **result.timings}, warnings=(*cell.warnings, *result.warnings)
         )
 
+    def _carried(self, source: Source) -> str:
+        """Whether the source carries the patch that all this is about, in one line; "" of a ready image."""
+        if self._contained is None and source.kind != "image":
+            try:
+                self._contained = contained(source, self.plan.patches, self.store).line
+            except CannotJudge as e:
+                self._contained = f"cannot be told: {e}"
+        return self._contained or ""
+
     async def _build(self, cell: _Cell, source: Source) -> tuple[Kernel, Image]:
         name = cell.target.name
         self.progress.cell(name, "waiting")
         async with self._building:
             self.progress.cell(name, "kernel", source.label)
+            cell.facts["hold_anon_vma"] = await asyncio.to_thread(self._carried, source)
             started = time.monotonic()
             kernel = await asyncio.to_thread(
                 build,

@@ -17,7 +17,7 @@ from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode
 from harness.image import workload_table
-from harness.kernel import build
+from harness.kernel import build, contained
 from harness.report import Progress, judge, report, show, show_rows
 from harness.report.runfile import to_data
 from harness.results import RunResult
@@ -91,6 +91,24 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
     return ExitCode.GOOD
 
 
+def tell_whether_contained(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness contains SPEC``."""
+    spec, kept = parse_spec(options.kernel), store.Store()
+    with Progress() as progress:
+        progress.cell("source", "looking", str(spec))
+        source = resolve(spec, kept)
+        answer = contained(source, options.patch, kept)
+    if options.json:
+        pieces = [dataclasses.asdict(piece) for piece in answer.pieces]
+        told = {"kernel": str(spec), "release": source.release, "tree": source.identity, "answer": str(answer.presence)}
+        print(json.dumps(told | {"carried": answer.carried, "history": answer.history, "pieces": pieces}, indent=1))
+    else:
+        print(f"{' + '.join([source.label, *(path.name for path in options.patch)])}: {answer.presence}")
+        for line in ([answer.history] if answer.history else []) + list(answer.lines):
+            print(f"  {line}")
+    return ExitCode.GOOD if answer.carried else ExitCode.BAD
+
+
 def judge_again(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness judge DIR``."""
     result = judge(options.directory.absolute())
@@ -162,6 +180,7 @@ def keep_store(options: argparse.Namespace) -> ExitCode:
 COMMANDS = {
     "run": run,
     "build": build_kernels,
+    "contains": tell_whether_contained,
     "judge": judge_again,
     "report": report_again,
     "mutate": mutate,

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from harness import __version__
 from harness.errors import UsageError
+from harness.source.spec import FORMS
 
 EPILOG = """\
 exit codes: 0 judged good, 1 judged bad, 125 could not judge, 129 usage or bad input, 128 an error of our own,
@@ -49,7 +50,7 @@ def _key_value(text: str) -> tuple[str, str]:
 
 def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
     parser.add_argument("--kernel", metavar="SPEC", default="debian:6.1",
-                        help="debian:6.1, debian:6.1=VERSION, tree:PATH or image:PATH (default: %(default)s)")  # fmt: skip
+                        help=f"{FORMS} (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", metavar="T[,T…]", default="x86_64", help='targets, or "all" (default: %(default)s)')
     if patch:
         parser.add_argument("--patch", metavar="FILE", type=Path, action="append", default=[],
@@ -150,6 +151,12 @@ def make_parser() -> Parser:
     _add_kernel(build)
     build.add_argument("--json", action="store_true")
     build.add_argument("--verbose", action="store_true", help="show every command that is run")
+    contains = commands.add_parser("contains", help="whether a tree carries the patch, by looking at its source",
+                                   epilog="exit codes: 0 yes, 1 partly or no, 129 no kernel tree")  # fmt: skip
+    contains.add_argument("kernel", metavar="SPEC", help=FORMS)
+    contains.add_argument("--patch", metavar="FILE", type=Path, action="append", default=[],
+                          help="with this patch on top; may be given again, in order")  # fmt: skip
+    contains.add_argument("--json", action="store_true")
     for name, text in (("judge", "the oracle again over a stored run, no guest"), ("report", "the reports again")):
         again = commands.add_parser(name, help=text)
         again.add_argument("directory", metavar="DIR", type=Path)

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.mutation.cstatements import Statement, statements
-from harness.mutation.ctokens import functions
+from harness.csource.statements import Statement, statements
+from harness.csource.tokens import functions
 from harness.mutation.operators import OPERATORS, Edit, is_arid
 
 # File, and the functions in it of which mutants are made; patterns as in a shell.

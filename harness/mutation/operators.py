@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.mutation.cstatements import Statement
-from harness.mutation.ctokens import Token
+from harness.csource.statements import Statement
+from harness.csource.tokens import Token
 
 # Statements that are not mutated: assertions of the kernel's own and what only yields the processor.
 ARID = ("VM_BUG_ON", "VM_WARN", "BUG", "WARN", "BUILD_BUG", "DEFINE_", "DECLARE_", "VMA_ITERATOR", "cond_resched", "cpu_relax",

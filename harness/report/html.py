@@ -35,7 +35,20 @@ MARKS = {
 Numbered = tuple[int, Finding]  # a finding and its number in its workload, from 1
 
 _STAGES = ("source", "kernel", "image", "guest", "judge")
-_FIRST_FACTS = ("release", "tree", "patches", "config", "compiler", "qemu", "accel", "accel_reason", "cpu", "page_size", "endian")
+_FIRST_FACTS = (
+    "release",
+    "tree",
+    "patches",
+    "hold_anon_vma",
+    "config",
+    "compiler",
+    "qemu",
+    "accel",
+    "accel_reason",
+    "cpu",
+    "page_size",
+    "endian",
+)
 _LINKED = (
     "console.log", "dmesg.txt", "journal.jsonl", "evidence.txt", "qemu.cmd", "config", "build.log", "cell.json",
 )  # fmt: skip

@@ -26,6 +26,7 @@ def test_all_pass(good: Ended) -> None:
         assert {w.workload: w.verdict for w in cell.workloads} == {w.workload: Verdict.PASS for w in cell.workloads}, cell.cell
         assert {p for w in cell.workloads for p in w.properties} == {f"P{n}" for n in range(1, 24)}
         assert cell.facts["boots"] == "1"
+        assert cell.facts["hold_anon_vma"].startswith("yes, evolved: mm/ksm.c:")
 
 
 def test_each_guest_is_what_it_should_be(good: Ended) -> None:

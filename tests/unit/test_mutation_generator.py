@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from harness.csource.statements import statements
+from harness.csource.tokens import functions, tokenize
 from harness.mutation import generator
-from harness.mutation.cstatements import statements
-from harness.mutation.ctokens import functions, tokenize
 
 SOURCE = """\
 /* { not a brace } */

@@ -96,6 +96,7 @@ def test_a_run_that_dies_before_its_first_cell(
     assert main(words(tree, patch, older)) == ExitCode.CANNOT_JUDGE, capsys.readouterr().err
     (cell,) = load_run(older).cells
     assert [w.verdict for w in cell.workloads] == [Verdict.BUILD]
+    assert cell.facts["hold_anon_vma"].startswith("cannot be told: patch fix.patch does not apply")
 
 
 def test_cells_that_ended_stay_when_interrupted(tree: Path, patch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

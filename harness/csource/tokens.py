@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""C source as tokens, and the functions in it.  As much C as the kernel's own style needs; nothing is preprocessed."""
+"""C source as tokens, and the functions and structures in it.
+
+As much C as the kernel's own style needs; nothing is preprocessed.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,25 @@ class Token:
 
 @dataclass(frozen=True)
 class Function:
-    """A function with a body; ``tokens`` are those of the body, from its brace to its brace."""
+    """A function with a body.
+
+    ``tokens`` are those of the body, from its brace to its brace; ``parameters`` those between the parentheses; ``start``
+    is the offset of its name in the text.
+    """
 
     name: str
     tokens: tuple[Token, ...]
+    parameters: tuple[Token, ...] = ()
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure; ``tokens`` are those of its body, from its brace to its brace; ``start`` is the offset of its name."""
+
+    name: str
+    tokens: tuple[Token, ...]
+    start: int
 
 
 def tokenize(text: str) -> list[Token]:
@@ -81,9 +99,29 @@ def functions(text: str) -> Iterator[Function]:
             end = closing(tokens, index + 1)
             if end + 1 < len(tokens) and tokens[end + 1].text == "{":
                 last = closing(tokens, end + 1)
-                yield Function(token.text, tuple(tokens[end + 1 : last + 1]))
+                yield Function(token.text, tuple(tokens[end + 1 : last + 1]), tuple(tokens[index + 2 : end]), token.start)
                 index = last + 1
                 continue
             index = end + 1
             continue
         index += 1
+
+
+def structures(text: str) -> Iterator[Structure]:
+    """The structures that a file defines, in order; not those inside others."""
+    tokens = tokenize(text)
+    index = 0
+    while index + 2 < len(tokens):
+        if tokens[index].text == "{":
+            index = closing(tokens, index) + 1
+        elif tokens[index].text == "struct" and tokens[index + 1].kind == "name" and tokens[index + 2].text == "{":
+            last = closing(tokens, index + 2)
+            yield Structure(tokens[index + 1].text, tuple(tokens[index + 2 : last + 1]), tokens[index + 1].start)
+            index = last + 1
+        else:
+            index += 1
+
+
+def line_of(text: str, offset: int) -> int:
+    """The line of an offset, from 1."""
+    return text.count("\n", 0, offset) + 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.mutation.ctokens import Function, Token, closing
+from harness.csource.tokens import Function, Token, closing
 
 _TYPES = frozenset({
     "struct", "union", "enum", "const", "volatile", "static", "unsigned", "signed", "void", "char", "short", "int", "long",

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a source, with patches on top, carries what this harness is about (harness.source.contains)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.kernel import patches
+from harness.kernel.content import read_file
+from harness.source import Source, contains
+from harness.store import Store
+
+
+def contained(source: Source, patch_files: Sequence[Path], store: Store) -> contains.Answer:
+    """The answer for a tree.
+
+    UsageError for a ready image; BuildError when a patch does not apply; CannotJudge when the source cannot be followed.
+    """
+    if source.kind == "image":
+        raise UsageError(f"{source.spec} is a ready image: what it contains is seen in its source")
+    with store.scratch() as scratch:
+        patched = patches.apply(patches.load(patch_files), source.root, scratch)
+
+    def read(path: str) -> str | None:
+        file = patched[path] if path in patched else read_file(source.root, path)
+        return file.content.decode(errors="surrogateescape") if file else None
+
+    return contains.examine(read, store, contains.history(source.root, source.revision))
