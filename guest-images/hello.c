@@ -99,7 +99,7 @@ static bool kpf_ksm_on_anon(void)
 	return flags >> KPF_KSM & 1;
 }
 
-void say_hello(void)
+void say_hello(int anchor_error)
 {
 	static const char *const proc_files[] = {
 		"ksm_merging_pages", "ksm_stat",
@@ -132,6 +132,7 @@ void say_hello(void)
 	}
 	j_close(']');
 	j_bool("kpf_ksm_on_anon", kpf_ksm_on_anon());
+	j_str("anchor", errno_name(anchor_error));
 	j_int("loops", measure_speed());
 	n = read_file("/proc/cmdline", text, sizeof(text));
 	j_strn("cmdline", text, n > 0 ? n - (text[n - 1] == '\n') : 0);

@@ -89,6 +89,7 @@ static void serve_host(pid_t anchor)
 
 int main(int argc, char **argv)
 {
+	int anchor_error;
 	pid_t anchor;
 
 	if (argc == 3 && !strcmp(argv[0], "actor"))
@@ -108,8 +109,8 @@ int main(int argc, char **argv)
 	if (make_swap(SWAP_DISK) < 0)
 		say_error("swap on " SWAP_DISK);
 	pin_tunables();
-	anchor = start_anchor();
-	say_hello();
+	anchor = start_anchor(&anchor_error);
+	say_hello(anchor_error);
 	serve_host(anchor);
 	say("power off");
 	power_off();

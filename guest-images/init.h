@@ -19,10 +19,10 @@ void mount_all(void);
 int open_port(void);
 int make_swap(const char *disk);
 void pin_tunables(void);
-pid_t start_anchor(void);
+pid_t start_anchor(int *error);
 
 /* hello.c: what init tells the host of the guest and its kernel. */
-void say_hello(void);
+void say_hello(int anchor_error);
 void send_dmesg(void);
 long long meminfo_kb(const char *key);
 

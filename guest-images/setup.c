@@ -149,23 +149,37 @@ void pin_tunables(void)
 /*
  * A process with a mergeable area and no page in it: as long as one mm is
  * registered ksmd stays in its timed sleep (mm/ksm.c: __ksm_enter wakes it for
- * the first one only).
+ * the first one only).  Where the kernel refuses that it stays alive, and hello
+ * says so: the workloads will meet the same refusal, and it is they that are
+ * judged.
  */
-pid_t start_anchor(void)
+pid_t start_anchor(int *error)
 {
-	pid_t pid = fork();
+	int told[2], scans = 0;
+	pid_t pid;
 
+	*error = ECHILD;
+	if (pipe2(told, O_CLOEXEC) < 0)
+		return -1;
+	pid = fork();
 	if (!pid) {
 		void *p = mmap(NULL, page_size(), PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		int mine = 0;
 
 		if (p == MAP_FAILED || madvise(p, page_size(), MADV_MERGEABLE))
+			mine = errno;
+		if (write(told[1], &mine, sizeof(mine)) != sizeof(mine))
 			_exit(1);
 		for (;;)
 			pause();
 	}
+	close(told[1]);
+	if (pid > 0 && read(told[0], error, sizeof(*error)) != sizeof(*error))
+		*error = ECHILD;
+	close(told[0]);
 	/* Its madvise wakes ksmd once; that scan must be over before we start. */
-	for (int i = 0; i < 2000 && !read_number(KSM_DIR "/full_scans", 0); i++)
+	while (!*error && scans++ < 2000 && !read_number(KSM_DIR "/full_scans", 0))
 		usleep(1000);
 	return pid;
 }

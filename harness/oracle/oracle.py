@@ -19,6 +19,7 @@ from harness.oracle.operations import OPERATIONS, pages_of
 from harness.oracle.reclaimed import judge_reclaim, read_attempts, read_keep
 from harness.oracle.records import Fields, Record, decimal
 from harness.oracle.references import Ageing, judge_idle
+from harness.oracle.refusals import judge_refusal
 from harness.oracle.semantics import Semantics, semantics_from_hello
 from harness.oracle.special import judge_merge_any, judge_smaps, judge_vvar
 from harness.oracle.tunables import judge_set
@@ -113,8 +114,7 @@ class Oracle:
         self._judge.since.ops.append(name)
         self._judge.note_op(name)
         if ret.number("rc") < 0 and name not in _MAY_FAIL:
-            self._failed(name, ret)
-            return []
+            return self._failed(op, ret)
         if name in _JUDGED:
             return _JUDGED[name](self, op, ret)
         OPERATIONS[name](self.model, Fields({**op.data, "page_size": self.page_size}, op.where), ret)
@@ -125,11 +125,13 @@ class Oracle:
         self.control_failed = self.control_failed or free.control_failed
         return found
 
-    def _failed(self, name: str, ret: Fields) -> None:
+    def _failed(self, op: Fields, ret: Fields) -> list[Difference]:
         """How far a failed operation came is not told."""
+        name = op.text("op")
         self.notes.append(f"{ret.where}: {name} failed with {ret.data.get('errno') or 'no reason'}; the counters are not judged")
         self.model.memory.doubt(f"{name} failed")
         self._witness.adrift = self._witness.adrift or f"{name} failed"
+        return judge_refusal(op, ret, self._judge.in_progress("P14"), poisoned="P21" in self._judge.shown)
 
     def _scan(self, op: Fields, ret: Fields) -> list[Difference]:
         begin, end = ret.number("from", 0), ret.number("to", 0)

@@ -18,6 +18,7 @@ class Reset:
     seq: int = 0
     ksm: tuple[tuple[str, str], ...] = ()  # counters that are not zero though run=2 was written
     taint: int | None = None
+    refused: str = ""  # the error that writing run=2 failed with
 
 
 @dataclass
@@ -95,6 +96,7 @@ def _reset(record: Record) -> Reset:
         seq=_whole(record.get("seq")),
         ksm=left,
         taint=taint if type(taint) is int else None,
+        refused=str(record.get("refused", "")),
     )
 
 

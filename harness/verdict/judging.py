@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from harness.findings import Finding, Tier
 from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord
+from harness.oracle.refusals import EXCUSED
 from harness.results import CrashReport, Verdict, WorkloadResult
-from harness.verdict.account import Account
+from harness.verdict.account import Account, Reset
 from harness.verdict.known import known_defect
 
 Decision = tuple[Verdict, str]
@@ -82,6 +83,8 @@ def reset_finding(account: Account) -> Finding | None:
     A reset that failed for any other reason says nothing about KSM; the cell's warnings tell of it.
     """
     reset = account.reset
+    if reset is not None and reset.refused and reset.refused not in EXCUSED:
+        return _refused(account, reset)
     if reset is None or reset.ok or not reset.ksm:
         return None
     left = ", ".join(f"{name} {value}" for name, value in reset.ksm)
@@ -96,6 +99,22 @@ def reset_finding(account: Account) -> Finding | None:
         expected="pages_shared, pages_sharing, pages_unshared and pages_volatile 0 after run=2",
         seen=f"{left} ({reset.why})" if reset.why else left,
         why="writing 2 to run unmerges every mm and drops every rmap_item (unmerge_and_remove_all_rmap_items)",
+        follows=bool(account.findings),
+    )
+
+
+def _refused(account: Account, reset: Reset) -> Finding:
+    return Finding(
+        prop="P18",
+        kind="refused",
+        op="run",
+        tier=Tier.ACCOUNTING,
+        workload=account.workload,
+        seq=reset.seq,
+        summary=f"run=2 after the workload failed with {reset.refused}",
+        expected="success",
+        seen=reset.refused,
+        why="no process of the workload is left, so there is nothing that could not be unmerged (run_store)",
         follows=bool(account.findings),
     )
 

@@ -240,6 +240,13 @@ def test_counters_left_after_run_2_are_a_finding_for_p18() -> None:
     assert "pages_shared 16" in result.findings[0].summary
 
 
+def test_run_2_that_is_refused_after_a_workload_is_a_finding_for_p18() -> None:
+    result = judge_workload(evidence(journal=account(reset=Reset(True, refused="EFAULT"))))
+    assert result.verdict is Verdict.FAIL
+    assert result.findings[0].signature == "P18:refused:run"
+    assert verdict(evidence(journal=account(reset=Reset(True, refused="ENOMEM"))))[0] is Verdict.PASS
+
+
 def test_reset_that_failed_otherwise_is_no_verdict_about_ksm() -> None:
     assert verdict(evidence(journal=account(reset=Reset(False, "swap is still in use", 5))))[0] is Verdict.PASS
 

@@ -288,8 +288,7 @@ void wait_answer(struct actor *a)
 		if (__atomic_load_n(&s->answered, __ATOMIC_ACQUIRE) == s->asked)
 			break;
 		if (waitpid(a->pid, &status, WNOHANG) == a->pid)
-			fail("actor", ESRCH, "%s (pid %d) died, wait status %#x",
-			     a->name, a->pid, status);
+			perished(a, status);
 		if (monotonic_seconds() > deadline)
 			stuck(a->name, a->pid);
 	}
@@ -314,7 +313,7 @@ long ask(struct actor *a, enum request request)
 void must(struct actor *a, enum request request, const char *what)
 {
 	if (ask(a, request) < 0)
-		fail(what, a->slot->error, "in %s", a->name);
+		refused(what, a->slot->error, "in %s", a->name);
 }
 
 long ask_call(struct actor *a, long (*call)(struct slot *))
@@ -340,7 +339,7 @@ void start_actor(struct actor *a, const char *memcg)
 	if (!pid)
 		serve(a->slot);
 	if (pid < 0)
-		fail("fork", errno, "spawning %s", a->name);
+		refused("fork", errno, "spawning %s", a->name);
 	a->pid = pid;
 	join_memcg(a, memcg);
 	must(a, REQ_NONE, "spawn");

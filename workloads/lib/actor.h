@@ -91,7 +91,7 @@ void start_actor(struct actor *a, const char *memcg);
 struct area *find_area(struct actor *a, const char *name);
 /* Let the actor do what its slot says and wait; rc, negative is failure. */
 long ask(struct actor *a, enum request request);
-/* The same, but failure ends the workload. */
+/* The same, but failure is told as a refusal and ends the workload. */
 void must(struct actor *a, enum request request, const char *what);
 
 /*
@@ -113,9 +113,17 @@ void wait_answer(struct actor *a);
  */
 double patient(double seconds);
 
-/* End the workload: an error record, a stuck record. */
+/*
+ * End the workload: an error record, a stuck record.  refused(): the kernel did
+ * not do what it was asked for, which the operation's ret record tells before.
+ * perished(): an actor died in the middle of it.
+ */
 void fail(const char *what, int error, const char *format, ...)
 	__attribute__((noreturn, format(printf, 3, 4)));
+void refused(const char *what, int error, const char *format, ...)
+	__attribute__((noreturn, format(printf, 3, 4)));
+void perished(const struct actor *actor, int status)
+	__attribute__((noreturn));
 void stuck(const char *who, pid_t pid) __attribute__((noreturn));
 /* The last word of a workload that has done all it had to. */
 void end(void) __attribute__((noreturn));

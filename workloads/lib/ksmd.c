@@ -20,6 +20,7 @@
 #define STUCK_SECONDS 30
 /* A poke can be absorbed by a batch that is just ending: then poke again. */
 #define REPOKE_SECONDS 1
+#define IDLE_POKES 10		/* one that these do not stir will not scan */
 
 static void poke(void)
 {
@@ -29,7 +30,7 @@ static void poke(void)
 	/* Only a value that differs from the last one wakes ksmd. */
 	snprintf(text, sizeof(text), "%d", value == 1000000 ? 1000001 : 1000000);
 	if (write_file(KSM_DIR "/sleep_millisecs", text) < 0)
-		fail("sleep_millisecs", errno, "poking ksmd");
+		refused("sleep_millisecs", errno, "poking ksmd");
 }
 
 static pid_t find_ksmd(void)
@@ -55,22 +56,27 @@ static pid_t find_ksmd(void)
 	return 0;
 }
 
-/* Between two batches: a poke before ksmd sleeps again would be lost. */
-static void wait_asleep(void)
+static pid_t ksmd;
+
+static bool asleep(void)
 {
-	static pid_t ksmd;
-	double start = monotonic_seconds();
 	char path[32], text[256], *paren;
 
 	if (!ksmd)
 		ksmd = find_ksmd();
 	snprintf(path, sizeof(path), "/proc/%d/stat", ksmd);
-	for (;;) {
-		if (read_file(path, text, sizeof(text)) <= 0)
-			fail("ksmd", errno, "reading %s", path);
-		paren = strrchr(text, ')');
-		if (paren && paren[1] && paren[2] == 'S')
-			return;
+	if (read_file(path, text, sizeof(text)) <= 0)
+		refused("ksmd", errno, "reading %s", path);
+	paren = strrchr(text, ')');
+	return paren && paren[1] && paren[2] == 'S';
+}
+
+/* Between two batches: a poke before ksmd sleeps again would be lost. */
+static void wait_asleep(void)
+{
+	double start = monotonic_seconds();
+
+	while (!asleep()) {
 		if (monotonic_seconds() > start + patient(STUCK_SECONDS))
 			stuck("ksmd", ksmd);
 		sched_yield();
@@ -90,6 +96,9 @@ static unsigned int one_scan(void)
 		if (now > start + patient(STUCK_SECONDS))
 			stuck("ksmd", find_ksmd());
 		if (now > poked + patient(REPOKE_SECONDS)) {
+			/* A starved one would be runnable, a blocked one in D. */
+			if (pokes >= IDLE_POKES && asleep())
+				refused("ksmd", ETIME, "asleep after %u pokes, without a full scan", pokes);
 			poke();
 			poked = now;
 			pokes++;
@@ -142,7 +151,7 @@ static void put_on_leash(void)
 {
 	if (write_file(KSM_DIR "/pages_to_scan", "100000000") < 0 ||
 	    write_file(KSM_DIR "/run", "1") < 0)
-		fail("ksmd", errno, "putting it on its leash");
+		refused("ksmd", errno, "putting it on its leash");
 	poke();
 	wait_asleep();
 }
@@ -206,7 +215,7 @@ static void must_write(const char *op, const char *file, const char *value)
 	int error = tell_and_write(op, file, value);
 
 	if (error)
-		fail(file, error, "writing %s", value);
+		refused(file, error, "writing %s", value);
 	op_done();
 }
 

@@ -42,6 +42,6 @@ void bind_pages(struct actor *a, const char *area, size_t first, size_t count,
 	op_go();
 	a->slot->more[0] = node;
 	if (ask_call(a, do_bind) < 0)
-		fail("mbind", a->slot->error, "in %s, node %d", a->name, node);
+		refused("mbind", a->slot->error, "in %s, node %d", a->name, node);
 	op_done();
 }

@@ -240,7 +240,7 @@ void churn(unsigned int rounds)
 		pid_t pid = fork();
 
 		if (pid < 0)
-			fail("fork", errno, "churn round %u", i);
+			refused("fork", errno, "churn round %u", i);
 		if (!pid) {
 			/* Every second page a vma and an anon_vma of its own. */
 			size_t size = page_size();

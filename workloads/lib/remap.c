@@ -44,7 +44,7 @@ static void must_call(struct actor *a, long (*call)(struct slot *),
 		      const char *what)
 {
 	if (ask_call(a, call) < 0)
-		fail(what, a->slot->error, "in %s", a->name);
+		refused(what, a->slot->error, "in %s", a->name);
 	op_done();
 }
 

@@ -42,7 +42,7 @@ void map_shared(struct actor *a, const char *name, size_t bytes)
 	a->slot->addr = area->addr;
 	a->slot->bytes = area->npages * page_size();
 	if (ask_call(a, do_map_shared) < 0)
-		fail("mmap", a->slot->error, "shared, in %s", a->name);
+		refused("mmap", a->slot->error, "shared, in %s", a->name);
 	op_done();
 }
 
@@ -127,7 +127,7 @@ void advise_vvar(struct actor *a)
 	j_str("actor", a->name);
 	op_go();
 	if (ask_call(a, do_advise_vvar) < 0)
-		fail("madvise", s->error, "of [vvar], in %s", a->name);
+		refused("madvise", s->error, "of [vvar], in %s", a->name);
 	seen = read_smaps(a->pid, s->addr, s->addr + s->bytes);
 	ret_begin(0, 0);
 	j_int("pages", s->bytes / page_size());
@@ -181,7 +181,7 @@ void want_huge(struct actor *a, const char *area, size_t first, size_t count)
 	j_int("pages", huge_size() / page_size());
 	op_go();
 	if (ask_call(a, do_want_huge) < 0)
-		fail("madvise", a->slot->error, "MADV_HUGEPAGE in %s", a->name);
+		refused("madvise", a->slot->error, "MADV_HUGEPAGE in %s", a->name);
 	op_done();
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Telling: the records around an operation, and those that end a workload. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "actor.h"
@@ -11,6 +13,7 @@
 
 static const char *current_op;
 static unsigned long current_seq;
+static bool going_on;		/* told as begun, and not as done */
 static unsigned int ops;
 unsigned int observations;
 
@@ -25,6 +28,7 @@ void op_begin(const char *op)
 void op_go(void)
 {
 	current_seq = j_end();
+	going_on = true;
 }
 
 void ret_begin(long rc, int error)
@@ -52,6 +56,7 @@ void wait_for_host(enum waits from, unsigned long seq)
 
 void ret_end(void)
 {
+	going_on = false;
 	wait_for_host(WAITS_AFTER_RET, j_end());
 }
 
@@ -61,20 +66,55 @@ void op_done(void)
 	ret_end();
 }
 
-void fail(const char *what, int error, const char *format, ...)
+static void give_up(const char *what, int error, const char *format,
+		    va_list args) __attribute__((noreturn));
+
+static void give_up(const char *what, int error, const char *format, va_list args)
 {
 	char text[512];
-	va_list args;
 
-	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
 	j_begin("error");
 	j_str("what", what);
 	j_str("errno", errno_name(error));
 	j_str("text", text);
 	j_end();
 	_exit(1);
+}
+
+void fail(const char *what, int error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	give_up(what, error, format, args);
+}
+
+void refused(const char *what, int error, const char *format, ...)
+{
+	va_list args;
+
+	if (going_on) {
+		ret_begin(-1, error);
+		ret_end();
+	}
+	va_start(args, format);
+	give_up(what, error, format, args);
+}
+
+void perished(const struct actor *a, int status)
+{
+	if (going_on) {
+		ret_begin(-1, ESRCH);
+		j_open("died", '[');
+		j_str(NULL, a->name);
+		j_int(NULL, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+		j_int(NULL, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+		j_close(']');
+		ret_end();
+	}
+	fail("actor", ESRCH, "%s (pid %d) died, wait status %#x", a->name,
+	     a->pid, status);
 }
 
 static void j_proc_file(const char *key, pid_t pid, const char *file)

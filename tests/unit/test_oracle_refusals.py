@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Operations that a kernel refused, and processes that died of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.findings import Finding, Tier
+from harness.oracle import JournalContradiction
+
+from .oracle_story import N, Record, Story
+
+
+def refuse(story: Story, op: str, errno: str, results: Record | None = None, **arguments: Any) -> list[Finding]:
+    """The operation is told, and that it failed."""
+    return story.op(op, {"rc": -1, "errno": errno, **(results or {})}, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("op", "errno", "arguments", "signature", "tier"),
+    [
+        ("mergeable", "EINVAL", {"actor": "P1", "area": "a", "first": 0, "count": N}, "P14:refused:mergeable", Tier.ACCOUNTING),
+        (
+            "unmergeable",
+            "EFAULT",
+            {"actor": "P1", "area": "a", "first": 0, "count": N},
+            "P18:refused:unmergeable",
+            Tier.ACCOUNTING,
+        ),
+        ("run", "EFAULT", {"value": "2"}, "P18:refused:run", Tier.ACCOUNTING),
+        ("fork", "EINVAL", {"actor": "P1", "child": "C"}, "P15:refused:fork", Tier.SAFETY),
+        ("read", "EHWPOISON", {"actor": "P1", "area": "a", "first": 0, "count": N}, "P16:refused:read", Tier.SAFETY),
+        ("pageout", "EFAULT", {"actor": "P1", "area": "a", "first": 0, "count": N}, "P3:refused:pageout", Tier.SAFETY),
+        ("scan", "ETIME", {"scans": 1}, "P14:refused:scan", Tier.ACCOUNTING),
+    ],
+)
+def test_what_a_kernel_must_do_and_did_not_is_a_finding(
+    op: str, errno: str, arguments: Record, signature: str, tier: Tier
+) -> None:
+    story = Story(p="P3")
+    story.merged()
+    (finding,) = refuse(story, op, errno, **arguments)
+    assert (finding.signature, finding.tier, finding.seen) == (signature, tier, errno)
+    assert finding.actors == ((arguments["actor"],) if "actor" in arguments else ())
+
+
+@pytest.mark.parametrize("errno", ["ENOMEM", "EAGAIN", "ENOSYS"])
+def test_what_may_fail_for_the_guests_sake_is_none(errno: str) -> None:
+    story = Story()
+    story.merged()
+    assert refuse(story, "run", errno, value="2") == []
+    assert any("run failed" in n for n in story.oracle.notes)
+    assert story.model.memory.unsure
+
+
+def test_a_tunable_that_takes_any_number_must_take_it() -> None:
+    story = Story()
+    assert refuse(story, "set", "ENOENT", file="use_zero_pages", value="1") == []
+    (finding,) = refuse(Story(), "set", "EINVAL", file="use_zero_pages", value="1")
+    assert finding.signature == "P23:tunable:set"
+    (finding,) = refuse(Story(), "set", "EBUSY", file="stable_node_chains_prune_millisecs", value="0")
+    assert finding.signature == "P20:tunable:set"
+
+
+def test_a_process_that_dies_is_a_finding() -> None:
+    story = Story()
+    story.merged()
+    (finding,) = refuse(story, "read", "ESRCH", {"died": ["P1", 11, -1]}, actor="P1", area="a", first=0, count=N)
+    assert finding.signature == "P16:killed:read"
+    assert finding.summary == "P1 died of signal 11"
+
+
+def test_a_process_that_the_oom_killer_took_is_none() -> None:
+    story = Story()
+    story.merged()
+    assert refuse(story, "fill", "ESRCH", {"died": ["P1", 9, -1]}, actor="P1", area="a", first=0, count=N, tag=1, step=1) == []
+
+
+def test_a_death_of_nobody_contradicts_the_journal() -> None:
+    story = Story()
+    with pytest.raises(JournalContradiction, match="no death"):
+        refuse(story, "churn", "ESRCH", {"died": ["P1"]}, rounds=1)
