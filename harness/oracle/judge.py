@@ -16,6 +16,7 @@ IN_PROGRESS = frozenset(f"P{n}" for n in range(1, 24))
 # What differs while one of these is shown is theirs, but for leaked references and locks: their workloads mix everything.
 OWNERS = frozenset({"P11", "P20", "P22", "P23"})
 
+_SCANS = ("scan", "batch")
 _UNMERGE = ("run", "unmergeable")
 _WRITES = ("write", "fill")
 _READS = ("read", "touch", "verify")
@@ -164,7 +165,7 @@ class Judge:
             return "P16"
         if op in _UNMERGE:
             return "P18"
-        if op == "scan":
+        if op in _SCANS:
             if self.since.failed_merges:
                 return "P7"
             return "P15" if self.since.fork_items else "P14"
@@ -194,7 +195,7 @@ class Judge:
         if self.since.failed_merges:
             return "P7"
         if name == "cow_ksm":
-            return "P9" if op == "mlock" else "P15" if op == "scan" and self.since.fork_items else "P17"
+            return "P9" if op == "mlock" else "P15" if op in _SCANS and self.since.fork_items else "P17"
         return "P15" if self.since.fork_items and name != "pages_unshared" else "P14"
 
 

@@ -19,7 +19,11 @@ def checksum(content: int) -> int:
 
 
 class Ksmd:
-    """The daemon between two steps; its cursor stands at the head of the list then."""
+    """The daemon between two batches.
+
+    Its cursor (``ksm_scan``) is the mm in which it goes on and the next address there, or stands at the head of the list,
+    where a full scan has ended and the next one will begin.
+    """
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
@@ -28,6 +32,9 @@ class Ksmd:
         if not memory.semantics.has_chains:
             self.tree.max_page_sharing = None
         self.unstable: dict[Key, Item] = {}
+        self.cursor: Mm | None = None  # ksm_scan.mm_slot; None: the list's head
+        self.address = 0  # ksm_scan.address: all items from here on are still to be met (ksm_scan.rmap_list)
+        self._begun = 0  # number of the operation that began this scan
         self.full_scans = 0
         self.rmap_items = 0
         self.pages_unshared = 0
@@ -43,37 +50,62 @@ class Ksmd:
     # The list of mms.
 
     def enter(self, mm: Mm) -> None:
-        """__ksm_enter: behind the cursor, which is the list's tail between two scans."""
+        """__ksm_enter: right behind the cursor, where ksmd comes last; that is the list's tail between two scans."""
         if not mm.registered:
             mm.registered = True
-            self.mms.append(mm)
+            self.mms.insert(len(self.mms) if self.cursor is None else self.mms.index(self.cursor), mm)
 
     def exit(self, mm: Mm) -> None:
-        """__ksm_exit: an mm with items is left, right behind the list's head, for ksmd to clean up."""
-        if not mm.registered:
+        """__ksm_exit: an mm with items is left for ksmd to clean up: at once, if it is not the one at the cursor."""
+        if not mm.registered or mm is self.cursor:
             return
         self.mms.remove(mm)
         if mm.items:
-            self.mms.insert(0, mm)
+            self.mms.insert(0 if self.cursor is None else self.mms.index(self.cursor) + 1, mm)
         else:
             mm.registered = False
 
     # The scan.
 
     def scan(self) -> None:
-        """One full scan."""
-        self.unstable = {}
-        for mm in list(self.mms):
-            self._scan_mm(mm)
+        """To the end of the list: one full scan, or what is left of one."""
+        self.batch(-1)
+
+    def batch(self, pages: int) -> bool:
+        """ksm_do_scan: so many pages (-1: all), or to the end of the list; true if it came there."""
+        if not pages:
+            return False
+        if self.cursor is None:
+            self.unstable = {}
+            self._begun = self.memory.tick
+            self.cursor, self.address = next(iter(self.mms), None), 0
+        else:
+            self._resume()
+        while self.cursor is not None:
+            pages = self._scan_mm(self.cursor, pages)
+            if not pages:
+                return False
         self.tree.meet_by_chance()
         self.full_scans += 1
+        return True
 
-    def _scan_mm(self, mm: Mm) -> None:
-        vmas = [] if mm.dead else [v for v in mm.vmas if v.flags.mergeable]
-        old = sorted(mm.items)
+    def _resume(self) -> None:
+        """The unstable tree is searched by what its pages hold now; where that is something else, the search goes astray."""
+        for (nid, content), item in self.unstable.items():
+            pte, vma = item.mm.ptes.get(item.addr), item.mm.vma_at(item.addr)
+            page = pte.page if pte is not None else None
+            there = page is not None and vma is not None and vma.flags.mergeable and self.tree.key(page) == (nid, content)
+            if not there and not item.mm.dead:  # the dead are met before anything is searched
+                self.memory.doubt("a page in the unstable tree changed in the middle of a scan")
+
+    def _scan_mm(self, mm: Mm, pages: int) -> int:
+        """scan_get_next_rmap_item from the cursor on, which then stands at the next mm unless no pages are left."""
+        start = self.address
+        vmas = [] if mm.dead else [v for v in mm.vmas if v.flags.mergeable and v.end > start]
+        old = sorted(mm.items if mm.dead else (a for a in mm.items if a >= start))
         i = 0
         for vma in vmas:
-            for addr in range(vma.start, vma.end) if vma.anon_vma is not None else ():
+            for addr in range(max(start, vma.start), vma.end) if vma.anon_vma is not None else ():
                 pte = mm.ptes.get(addr)
                 if pte is None or pte.page is None:
                     continue
@@ -83,11 +115,18 @@ class Ksmd:
                 if i < len(old) and old[i] == addr:
                     i += 1
                 self._cmp_and_merge(mm.items.get(addr) or self._new_item(mm, addr), pte, pte.page, vma)
+                self.address = addr + 1
+                pages -= 1
+                if not pages:
+                    return 0
         for addr in old[i:]:  # remove_trailing_rmap_items
             self._drop(mm.items[addr])
-        if not vmas:
-            self.mms.remove(mm)
+        place = self.mms.index(mm)
+        self.cursor, self.address = (self.mms[place + 1] if place + 1 < len(self.mms) else None), 0
+        if mm.dead or (not vmas and not start):  # ksm_scan.address is still 0
+            del self.mms[place]
             mm.registered = False
+        return pages
 
     def _new_item(self, mm: Mm, addr: int) -> Item:
         item = mm.items[addr] = Item(mm, addr)
@@ -209,9 +248,11 @@ class Ksmd:
         if page is kpage:  # "ksm page forked"
             return True
         self._split(page)
+        memory = self.memory
+        if not page.ksm and page.when > self._begun:
+            memory.doubt("a page that came in the middle of a scan may still be in a pagevec, and is not merged then")
         if not self._write_protect(pte, page):
             return False
-        memory = self.memory
         if kpage is None:
             page.ksm = True
             page.by, page.when = memory.op, memory.tick
@@ -272,4 +313,5 @@ class Ksmd:
                 self.mms.remove(mm)
                 mm.registered = False
         self.tree.remove_unmapped()
+        self.cursor = None
         self.full_scans = 0

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from harness.findings import Finding
 from harness.graph import Graph
 from harness.oracle import migration, poison
+from harness.oracle.batches import judge_batch
 from harness.oracle.blind_spot import remarks, unreachable
 from harness.oracle.contents import judge_contents, read_contents
 from harness.oracle.counters import Counters
@@ -141,6 +143,11 @@ class Oracle:
         self._replay(end - begin)
         return []
 
+    def _batch(self, op: Fields, ret: Fields) -> list[Difference]:
+        self._catch_up(ret.number("from", 0), ret.where)
+        with self._noting():
+            return judge_batch(self.model, op, ret)
+
     def _catch_up(self, full_scans: int, where: str) -> None:
         """Scans that nobody asked for: a poke can be late, and run=1 wakes a ksmd that waits for work.
 
@@ -162,13 +169,20 @@ class Oracle:
             self.model.memory.doubt("ksmd made a scan that nobody asked for")
 
     def _replay(self, scans: int) -> None:
-        ksmd, since = self.model.ksmd, self._judge.since
-        for _ in range(min(scans, MAX_SCANS)):
-            forked, failed = ksmd.tree.mapped_by_fork, ksmd.failed_merges
-            ksmd.scan()
-            since.fork_items += ksmd.tree.mapped_by_fork - forked
-            since.failed_merges += ksmd.failed_merges - failed
+        ksmd = self.model.ksmd
+        with self._noting():
+            for _ in range(min(scans, MAX_SCANS)):
+                ksmd.scan()
         ksmd.full_scans += max(0, scans - MAX_SCANS)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """What ksmd does meanwhile is remembered until the next observation."""
+        ksmd, since = self.model.ksmd, self._judge.since
+        forked, failed = ksmd.tree.mapped_by_fork, ksmd.failed_merges
+        yield
+        since.fork_items += ksmd.tree.mapped_by_fork - forked
+        since.failed_merges += ksmd.failed_merges - failed
 
     def _verify(self, op: Fields, ret: Fields) -> list[Difference]:
         mm, start, end = pages_of(self.model, op)
@@ -271,8 +285,9 @@ class Oracle:
 
 # The operations whose results are compared with the prediction.
 _JUDGED: Mapping[str, Callable[[Oracle, Fields, Fields], list[Difference]]] = {
-    "scan": Oracle._scan, "verify": Oracle._verify, "reclaim": Oracle._reclaim, "idle_read": Oracle._idle_read,
-    "soft_offline": Oracle._soft_offline, "move_pages": Oracle._move_pages, "hwpoison": Oracle._hwpoison,
-    "set": Oracle._set, "smaps": Oracle._smaps, "vvar": Oracle._vvar, "merge_any": Oracle._merge_any,
+    "scan": Oracle._scan, "batch": Oracle._batch, "verify": Oracle._verify, "reclaim": Oracle._reclaim,
+    "idle_read": Oracle._idle_read, "soft_offline": Oracle._soft_offline, "move_pages": Oracle._move_pages,
+    "hwpoison": Oracle._hwpoison, "set": Oracle._set, "smaps": Oracle._smaps, "vvar": Oracle._vvar,
+    "merge_any": Oracle._merge_any,
 }  # fmt: skip
 _MAY_FAIL = frozenset({"set", "merge_any"})  # and how is predicted

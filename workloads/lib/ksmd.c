@@ -17,6 +17,7 @@
 #include "guest.h"
 
 #define FULL_SCANS KSM_DIR "/full_scans"
+#define ALL "100000000"		/* pages_to_scan: more than there are */
 #define STUCK_SECONDS 30
 /* A poke can be absorbed by a batch that is just ending: then poke again. */
 #define REPOKE_SECONDS 1
@@ -129,6 +130,38 @@ void scan(unsigned int scans)
 	ret_end();
 }
 
+static void set_batch(const char *pages)
+{
+	if (write_file(KSM_DIR "/pages_to_scan", pages) < 0)
+		refused("pages_to_scan", errno, "writing %s", pages);
+}
+
+/*
+ * One batch: ksmd sleeps when it is poked, so that the poke is not absorbed,
+ * and when it sleeps again the batch is over.
+ */
+void scan_pages(unsigned int count)
+{
+	long long from, to;
+	char text[16];
+
+	op_begin("batch");
+	j_int("pages", count);
+	op_go();
+	from = read_number(FULL_SCANS, -1);
+	snprintf(text, sizeof(text), "%u", count);
+	wait_asleep();
+	set_batch(text);
+	poke();
+	wait_asleep();
+	set_batch(ALL);
+	to = read_number(FULL_SCANS, -1);
+	ret_begin(0, 0);
+	j_int("from", from);
+	j_int("to", to);
+	ret_end();
+}
+
 #define COUNTERS 4
 #define SETTLE_SCANS 12
 
@@ -149,9 +182,9 @@ static void read_counters(long long *values)
 /* Whatever ran free, ksmd sleeps for ages now, and is stepped from here on. */
 static void put_on_leash(void)
 {
-	if (write_file(KSM_DIR "/pages_to_scan", "100000000") < 0 ||
-	    write_file(KSM_DIR "/run", "1") < 0)
-		refused("ksmd", errno, "putting it on its leash");
+	set_batch(ALL);
+	if (write_file(KSM_DIR "/run", "1") < 0)
+		refused("run", errno, "putting ksmd on its leash");
 	poke();
 	wait_asleep();
 }

@@ -135,6 +135,8 @@ void merge_pair(struct actor **p1, struct actor **p2, size_t bytes);
 
 /* ksmd.  It is stepped: nothing is scanned but what is asked for here. */
 void scan(unsigned int scans);
+/* So many pages only, which leaves a scan half done; scan(1) ends it. */
+void scan_pages(unsigned int count);
 void ksm_run(int value);
 void ksm_set(const char *file, const char *value);
 /* The same, but the kernel may refuse: true if it did not. */

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ksmd's cursor in the middle of its list, and what happens there."""
+
+from __future__ import annotations
+
+from harness.findings import Finding
+
+from .oracle_story import N, Story
+
+
+def batch(story: Story, pages: int, *, ends: int = 0) -> list[Finding]:
+    """ksmd is woken for so many pages, and comes to its list's end so often."""
+    now = story.model.ksmd.full_scans
+    return story.op("batch", {"from": now, "to": now + ends}, pages=pages)
+
+
+def half_scanned() -> Story:
+    """P1, P2 and P3 with equal pages, merged; the cursor in the middle of P2."""
+    story = Story(p="P14")
+    story.merged("P1", "P2", "P3")
+    assert batch(story, N + N // 2) == []
+    assert story.model.ksmd.cursor is story.model.actors["P2"]
+    return story
+
+
+def names(story: Story) -> list[str]:
+    return [mm.name for mm in story.model.ksmd.mms]
+
+
+def test_batches_add_up_to_a_scan() -> None:
+    story = Story(p="P14")
+    story.filled("P1", "P2")
+    for _ in range(2):
+        for _ in range(4):
+            assert batch(story, N // 2) == []
+        assert batch(story, 1, ends=1) == []
+    assert story.counts == (N, N, 0, 0)
+    assert story.model.memory.unsure == ""
+
+
+def test_newcomers_wait_for_the_next_scan() -> None:
+    story = half_scanned()
+    story.fork("P2", "C")
+    story.filled("L")
+    assert names(story) == ["P1", "C", "L", "P2", "P3"]
+    story.scan()
+    assert story.counts == (N, 2 * N, 0, 0)
+    story.scan()
+    assert story.counts == (N, 4 * N, 0, 0)  # L's pages meet the stable tree
+
+
+def test_a_process_that_exits_at_the_cursor_stays_there() -> None:
+    story = half_scanned()
+    story.exit("P2", "P1")
+    assert names(story) == ["P2", "P1", "P3"]
+    assert batch(story, 1) == []
+    assert names(story) == ["P3"]
+    assert story.counts == (N, 0, 0, 0)
+
+
+def test_an_unmapped_process_is_forgotten_one_scan_later() -> None:
+    story = half_scanned()
+    story.on("munmap", "P2")
+    story.scan()
+    assert names(story) == ["P1", "P2", "P3"]
+    assert story.counts == (N, N + N // 2, 0, 0)
+    story.scan()
+    assert names(story) == ["P1", "P3"]
+    assert story.counts == (N, N, 0, 0)
+
+
+def test_unmerging_puts_the_cursor_at_the_lists_head() -> None:
+    story = half_scanned()
+    story.run(2)
+    story.run(1)
+    assert story.model.ksmd.cursor is None
+    story.scan(2)
+    assert story.counts == (N, 2 * N, 0, 0)
+
+
+def test_another_place_than_the_models_is_a_finding() -> None:
+    story = half_scanned()
+    (finding,) = batch(story, N, ends=1)
+    assert finding.signature == "P14:cursor:batch"
+    assert story.model.memory.unsure
+
+
+def test_a_tree_whose_pages_changed_is_doubted() -> None:
+    story = Story(p="P14")
+    story.filled("P1", "P2")
+    story.scan()
+    batch(story, N)
+    story.fill("P1", tag=500, op="write")
+    batch(story, 1)
+    assert "unstable tree" in story.model.memory.unsure
+
+
+def test_a_page_that_came_in_mid_scan_is_doubted() -> None:
+    story = half_scanned()
+    story.fill("P3", tag=1, op="write")
+    story.scan()
+    assert "pagevec" in story.model.memory.unsure
