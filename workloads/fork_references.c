@@ -34,7 +34,7 @@ WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as use
 	touch_pages(other, "a", 3 * part, part);
 	touch_pages(p2, "a", 3 * part, 2 * part);
 	late = fork_actor(p2, "E");
-	watch(p1, "a", 0, ALL_PAGES);
+	watch(p2, "a", 0, ALL_PAGES);
 	reclaim();
 	observe("reclaimed");
 	verify(grandchild, "a", 0, ALL_PAGES);

@@ -19,7 +19,7 @@ static void use(size_t part)
 	touch_pages(forks[1], "a", 3 * part, part);
 	for (int i = 0; i < 4; i++)
 		touch_pages(all[i], "a", 4 * part, part);
-	watch(p1, "a", 0, ALL_PAGES);
+	watch(p2, "a", 0, ALL_PAGES);
 }
 
 static void merge_again(void)
@@ -32,11 +32,51 @@ static void merge_again(void)
 }
 
 /*
+ * The vmas that an anon_vma leads to come in the order in which they were
+ * forked, as they begin at the same vm_pgoff (interval_tree_generic.h: equal
+ * keys go to the right).  So a fork in another memcg comes before one that
+ * counts: it is to be passed over, and not to end the walk.
+ */
+static void pass_over_forks(size_t part)
+{
+	struct actor *foreign[2], *own[2];
+
+	merge_pair(&p1, &p2, 5 * part * page_size());
+	foreign[0] = fork_actor(p1, "F1");
+	foreign[1] = fork_actor(p2, "F2");
+	move_actor(foreign[0], "u");
+	move_actor(foreign[1], "u");
+	own[0] = fork_actor(p1, "C1");
+	own[1] = fork_actor(p2, "C2");
+	clear_refs(p1);
+	clear_refs(p2);
+	touch_pages(own[0], "a", part, part);
+	touch_pages(own[1], "a", 2 * part, part);
+	touch_pages(own[0], "a", 3 * part, part);
+	touch_pages(own[1], "a", 3 * part, part);
+	touch_pages(foreign[0], "a", 4 * part, part);
+	touch_pages(foreign[1], "a", 4 * part, part);
+	watch(p2, "a", 0, ALL_PAGES);
+	reclaim();
+	observe("forks in u before forks in t");
+	verify(own[1], "a", 0, ALL_PAGES);
+	verify(foreign[0], "a", 0, ALL_PAGES);
+	exit_actor(p1);
+	exit_actor(p2);
+	for (int i = 0; i < 2; i++) {
+		exit_actor(foreign[i]);
+		exit_actor(own[i]);
+	}
+	scan(1);
+}
+
+/*
  * Reclaim on behalf of a memcg does not count the references of other memcgs,
  * but it unmaps their ptes all the same.  The pages are charged to "t".  With
  * all sharers in it all count; then P1 moves to "u", and its fork; then P2's
  * fork alone is there.  In the end the pages are charged to "u", and "t" is the
- * one that does not count.
+ * one that does not count.  Before that, forks in "u" stand in the way of
+ * others.
  */
 WORKLOAD(memcg_references, "P13", "references from other memcgs do not count, and their ptes are unmapped")
 {
@@ -70,6 +110,8 @@ WORKLOAD(memcg_references, "P13", "references from other memcgs do not count, an
 	exit_actor(forks[0]);
 	exit_actor(forks[1]);
 	scan(1);
+
+	pass_over_forks(part);
 
 	p1 = spawn_filled("P1", 5 * part * page_size(), 1);
 	p2 = spawn_in("P2", "u");

@@ -52,7 +52,7 @@ static void stop_in_the_middle(void)
 	keep(p2, "a", 0, ALL_PAGES);
 	keep(forks[0], "a", 0, ALL_PAGES);
 	keep(forks[1], "a", 0, ALL_PAGES);
-	watch(p1, "a", 0, ALL_PAGES);
+	watch(p2, "a", 0, ALL_PAGES);
 	reclaim();
 	observe("reclaimed up to the lock in the middle");
 	exit_actor(p3);

@@ -341,6 +341,7 @@ void start_actor(struct actor *a, const char *memcg)
 	if (pid < 0)
 		refused("fork", errno, "spawning %s", a->name);
 	a->pid = pid;
+	a->base = next_base();
 	join_memcg(a, memcg);
 	must(a, REQ_NONE, "spawn");
 	ret_begin(0, 0);
@@ -376,6 +377,7 @@ struct actor *fork_actor(struct actor *parent, const char *child)
 	parent->slot->child = a->slot;
 	must(parent, REQ_FORK, "fork");
 	a->pid = a->slot->pid;
+	a->base = parent->base;
 	strcpy(a->memcg, parent->memcg);
 	for (size_t i = 0; i < parent->nareas; i++)
 		copy_area(&a->areas[i], &parent->areas[i]);

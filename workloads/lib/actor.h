@@ -72,6 +72,7 @@ struct actor {
 	bool alive;
 	char memcg[NAME_MAX_LEN + 1];
 	struct slot *slot;
+	unsigned long base;	/* where its first area lies */
 	struct area areas[MAX_AREAS];
 	size_t nareas;
 };
@@ -99,6 +100,11 @@ void must(struct actor *a, enum request request, const char *what);
  * returns their number.
  */
 size_t aim(struct actor *a, const char *area, size_t first, size_t count);
+/*
+ * Where a new process has its areas: in turns at two places, so that what two
+ * share has different addresses in them.  Forks have their parent's place.
+ */
+unsigned long next_base(void);
 /* A new area of the actor, not mapped yet, far from all others. */
 struct area *new_area(struct actor *a, const char *name, size_t npages);
 /* An operation of its own: let the actor do "call" on its slot; rc. */

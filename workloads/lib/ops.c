@@ -25,6 +25,14 @@
 /* Areas stand far apart, so that no two vmas merge or share an anon_vma. */
 #define FIRST_ADDR 0x1000000000ul
 #define AREA_SPACING 0x4000000ul	/* 64 MiB: an area and its gap */
+#define ELSEWHERE 0x240000000ul	/* beyond the last area of the first place */
+
+unsigned long next_base(void)
+{
+	static unsigned int turn;
+
+	return FIRST_ADDR + (turn++ & 1) * ELSEWHERE;
+}
 
 size_t aim(struct actor *a, const char *name, size_t first, size_t count)
 {
@@ -52,7 +60,7 @@ struct area *new_area(struct actor *a, const char *name, size_t npages)
 		fail("area", ENOSPC, "%s has %d areas", a->name, MAX_AREAS);
 	snprintf(area->name, sizeof(area->name), "%s", name);
 	area->npages = npages;
-	area->addr = FIRST_ADDR + a->nareas * AREA_SPACING;
+	area->addr = a->base + a->nareas * AREA_SPACING;
 	area->keep = calloc(area->npages, 1);
 	if (!area->keep)
 		fail("calloc", ENOMEM, "%zu bytes", area->npages);

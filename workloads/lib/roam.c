@@ -146,6 +146,7 @@ static void adopt(int i)
 
 	a->pid = r->pid;
 	a->alive = true;
+	a->base = r->books[0].addr;
 	if (a->nareas)
 		return;
 	for (int k = 0; k < ROAM_AREAS; k++) {
