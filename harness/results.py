@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from harness.drawing import Drawing
 from harness.errors import ExitCode
 from harness.findings import Finding
 
@@ -61,6 +62,7 @@ class WorkloadResult:
     boot: int = 1  # number of the boot it ran in, from 1
     remarks: tuple[str, ...] = ()  # what the kernel does not do, or does otherwise than most, without being wrong
     complete: bool = True  # its journal came to its end
+    drawings: tuple[Drawing, ...] = ()  # what a second witness saw when something was found
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ class Oracle:
 
     ``hello`` is the boot's first record, ``begin`` the segment's.  Then step() takes each record after it, in order.
     ``notes`` tells what was not judged and why, ``remarks`` what is remarkable and no error.  ``control_failed`` is not
-    empty when ordinary memory did not go in a reclaim either, so that nothing can be said of KSM.
+    empty when ordinary memory did not go in a reclaim either, so that nothing can be said of KSM.  ``drawings`` has
+    the looks at which something was found, and the ones before them.
     """
 
     def __init__(self, hello: Record, begin: Record, semantics: Semantics | None = None) -> None:
@@ -52,6 +53,8 @@ class Oracle:
         self._cpus = decimal(hello.get("cpus")) or 1
         self._counters = Counters(self.model, self.page_size, self._cpus)
         self._witness = Witness(self.model, self.page_size, self.notes)
+        self.drawings = self._witness.drawings
+        self._found_at = -1  # record with the last finding
         self._free: FreeRun | None = None  # from the first roam on
         self._pending: tuple[int, Fields] | None = None
         self._migrated: tuple[int | None, int] = None, 0
@@ -71,22 +74,27 @@ class Oracle:
         if kind == "op":
             self._op(number, fields)
         elif kind == "ret":
-            return self._judge.findings(number, self._ret(fields))
+            return self._found(number, self._judge.findings(number, self._ret(fields)))
         elif kind == "obs":
             found = self._judge.findings(number, self._obs(fields))
             if fields.flag("stable"):
                 self._judge.since = Since(tick=self.model.memory.tick)
-            return found
+            return self._found(number, found)
         elif kind in ("end", "error", "stuck"):
             self._ended = True
         return []
+
+    def _found(self, number: int, findings: list[Finding]) -> list[Finding]:
+        self._found_at = number if findings else self._found_at
+        return findings
 
     def look(self, number: int, graph: Graph) -> list[Finding]:
         """The findings that a look into the kernel's memory adds, made after record ``number`` was stepped through.
 
         It is to be made while ksmd and all actors stand still: at the end of an operation, or at an observation.
         """
-        return self._judge.findings(number, self._witness.look(graph))
+        found = self._witness.look(number, graph, draw=self._found_at == number)
+        return self._judge.findings(number, found)
 
     # Operations.
 

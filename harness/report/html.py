@@ -16,6 +16,7 @@ from markupsafe import Markup
 from harness.errors import ExitCode
 from harness.findings import Finding
 from harness.report.charts import Chart, Series, bar, draw
+from harness.report.graph import graph
 from harness.report.output import replace
 from harness.report.pagemap import page_map
 from harness.report.pagestate import unexpected
@@ -73,6 +74,7 @@ class WorkloadView:
     pictures: tuple[Picture, ...]
     findings: tuple[tuple[Numbered, ...], ...]  # by signature
     charts: tuple[tuple[str, Markup], ...]
+    graphs: Mapping[int, Markup]  # what a second witness saw, by the record after which it looked
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ def _workload(cell: CellResult, workload: WorkloadResult, trace: Trace | None, l
         pictures=tuple(_picture(workload, pair) for pair in trace.pairs) if trace else (),
         findings=_grouped(workload),
         charts=_charts(trace.samples, ()) if trace else (),
+        graphs={drawing.seq: graph(drawing) for drawing in workload.drawings},
     )
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.drawing import COLUMNS, Box, Drawing, Link, Panel
 from harness.errors import UsageError
 from harness.findings import Finding, Tier
 from harness.report.output import replace
@@ -93,7 +94,18 @@ def _workload_data(workload: WorkloadResult) -> dict[str, Any]:
         ],
         "crashes": [dataclasses.asdict(c) for c in workload.crashes],
         "remarks": list(workload.remarks),
+        "drawings": [_drawing_data(d) for d in workload.drawings],
     }
+
+
+def _drawing_data(drawing: Drawing) -> dict[str, Any]:
+    def panel(seen: Panel | None) -> dict[str, Any] | None:
+        if seen is None:
+            return None
+        parts = {"boxes": [dataclasses.asdict(b) for b in seen.boxes], "links": [dataclasses.asdict(n) for n in seen.links]}
+        return {"title": seen.title, **parts, "left_out": seen.left_out}
+
+    return {"seq": drawing.seq, "before": panel(drawing.before), "after": panel(drawing.after)}
 
 
 class _Node:
@@ -187,6 +199,7 @@ def _workload(node: _Node) -> WorkloadResult:
         seconds=node.get("seconds", float, 0.0),
         boot=node.get("boot", int, 1),
         remarks=node.texts("remarks"),
+        drawings=tuple(_drawing(d) for d in node.nodes("drawings")),
         complete=node.get("complete", bool, not node.get("operation", str, "")),
     )
 
@@ -214,3 +227,28 @@ def _crash(node: _Node) -> CrashReport:
         line=node.get("line", int, 0),
         fatal=node.get("fatal", bool),
     )
+
+
+def _drawing(node: _Node) -> Drawing:
+    before = node.data.get("before")
+    return Drawing(
+        seq=node.get("seq", int, 0),
+        before=_panel(_Node(before, f"{node.where}.before")) if before is not None else None,
+        after=_panel(_Node(node.get("after", dict), f"{node.where}.after")),
+    )
+
+
+def _panel(node: _Node) -> Panel:
+    boxes = tuple(_box(b) for b in node.nodes("boxes"))
+    links = tuple(Link(n.get("left", int), n.get("right", int), n.get("strong", bool, False)) for n in node.nodes("links"))
+    if any(not 0 <= end < len(boxes) for link in links for end in (link.left, link.right)):
+        raise UsageError(f"{node.where}.links: a link leads to a box that is not there")
+    return Panel(node.get("title", str, ""), boxes, links, node.get("left_out", int, 0))
+
+
+def _box(node: _Node) -> Box:
+    column = node.get("column", int)
+    if not 0 <= column < len(COLUMNS):
+        raise UsageError(f"{node.where}.column: there are {len(COLUMNS)} columns, and no number {column}")
+    words = node.get("title", str, ""), node.get("text", str, "")
+    return Box(column, *words, node.get("count", int, 1), node.get("odd", bool, False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from harness.drawing import Drawing
 from harness.findings import Finding
 from harness.journal.reader import Record
 
@@ -39,6 +40,7 @@ class Account:
     deadlines: list[int] = field(default_factory=list)  # ret records of reclaims that ran out of time
     notes: list[str] = field(default_factory=list)  # what was not judged and why, as the oracle tells it
     remarks: list[str] = field(default_factory=list)  # what is remarkable and no error
+    drawings: list[Drawing] = field(default_factory=list)  # of looks at which something was found
     signal: int = 0  # that its process died of
     op: str = ""
     seq: int | None = None

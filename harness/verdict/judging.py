@@ -51,6 +51,7 @@ def judge_workload(evidence: Evidence) -> WorkloadResult:
         complete=account is not None and not account.problem,
         boot=evidence.boot.number if evidence.boot else 1,
         remarks=tuple(account.remarks) if account else (),
+        drawings=tuple(account.drawings) if account else (),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from harness.drawing import Drawing
 from harness.findings import Finding
 from harness.journal.reader import Reader, Record, Segment
 from harness.oracle import JournalContradiction, Oracle
@@ -30,6 +31,7 @@ class Stepper(Protocol):
     control_failed: str
     notes: list[str]
     remarks: list[str]
+    drawings: list[Drawing]
 
     def step(self, record: Record, /) -> list[Finding]:
         """The differences that this record shows."""
@@ -129,7 +131,7 @@ def _make(make: MakeOracle, hello: Record | None, begin: Record, account: Accoun
     except Exception as e:  # the journal is the guest's: whatever it makes the model do, the cell goes on
         _contradicts(account, begin, e)
         return None
-    account.notes, account.remarks = oracle.notes, oracle.remarks  # which grow
+    account.notes, account.remarks, account.drawings = oracle.notes, oracle.remarks, oracle.drawings  # which grow
     return oracle
 
 

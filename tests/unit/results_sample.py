@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.drawing import Box, Drawing, Link, Panel
 from harness.findings import Finding, Tier
 from harness.guest.record import Outcome
 from harness.results import CellResult, CrashReport, RunResult, Verdict, WorkloadResult
@@ -95,8 +96,10 @@ def hostile(directory: Path | None = None) -> RunResult:
     n = NASTY
     finding = Finding(n, n, n, Tier.SAFETY, n, 3, n, n, n, n, (n,), n)
     crash = CrashReport(n, n, n * 3000, 1, True)
+    seen = Panel(n, (Box(1, n, n, 2, True), Box(2, n, n)), (Link(0, 1, True),), 1)
+    drawing = Drawing(3, seen, seen)
     workloads = (
-        WorkloadResult(n, (n, "P1"), Verdict.FAIL, n, (finding, finding), (crash,)),
+        WorkloadResult(n, (n, "P1"), Verdict.FAIL, n, (finding, finding), (crash,), drawings=(drawing,)),
         WorkloadResult("../" + n, (n,), Verdict.CRASH, n, (), (crash,), n, n),
         WorkloadResult("lost", (n,), Verdict.LOST, n, (finding,)),
         WorkloadResult("skip", (n,), Verdict.SKIP, n),

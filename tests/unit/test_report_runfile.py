@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.drawing import Box, Drawing, Link, Panel
 from harness.errors import HostError, UsageError
 from harness.findings import Finding, Tier
 from harness.report.runfile import from_data, load_run, to_data, write_run
@@ -35,6 +36,14 @@ FINDINGS = st.builds(
     TEXT,
     st.booleans(),
 )
+PANELS = st.builds(
+    Panel,
+    TEXT,
+    st.just((Box(0, "a", "b", 3), Box(1, "c", "", odd=True))),
+    st.sampled_from([(), (Link(0, 1), Link(1, 0, True))]),
+    st.integers(0, 3),
+)
+DRAWINGS = st.builds(Drawing, st.integers(0, 99), st.none() | PANELS, PANELS)
 CRASHES = st.builds(CrashReport, TEXT, TEXT, TEXT, st.integers(0, 99), st.booleans())
 WORKLOADS = st.builds(
     WorkloadResult,
@@ -48,6 +57,9 @@ WORKLOADS = st.builds(
     TEXT,
     st.floats(0, 1e6),
     st.integers(1, 9),
+    st.lists(TEXT, max_size=1).map(tuple),
+    st.booleans(),
+    st.lists(DRAWINGS, max_size=2).map(tuple),
 )
 CELLS = st.builds(
     CellResult,

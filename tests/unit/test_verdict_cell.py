@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from harness.drawing import Drawing
 from harness.findings import Finding, Tier
 from harness.guest.record import Outcome, Stop
 from harness.journal.reader import Record
@@ -43,6 +44,7 @@ class Scripted:
         self.finding_at, self.contradiction_at, self.control = finding_at, contradiction_at, control
         self.control_failed = ""
         self.remarks: list[str] = []
+        self.drawings: list[Drawing] = []
         self.notes: list[str] = []
         self.begin: Record = {}
 

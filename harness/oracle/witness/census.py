@@ -60,6 +60,7 @@ def _lists(match: Match) -> Iterator[Mismatch]:
                     f"mm {item.mm:#x} in the list of {slot.mm:#x}",
                     "get_next_rmap_item",
                     places=(where,),
+                    focus=(address,),
                 )
             if item.addr <= last:
                 yield Mismatch(
@@ -70,6 +71,7 @@ def _lists(match: Match) -> Iterator[Mismatch]:
                     f"{item.addr:#x} after {last:#x}",
                     "get_next_rmap_item inserts where it has come to",
                     places=(where,),
+                    focus=(address,),
                 )
             last = item.addr
 
@@ -104,6 +106,7 @@ def _nodes(match: Match) -> Iterator[Mismatch]:
                 f"{age} scans old",
                 "ksmd removes and inserts each unstable item anew (BUG_ON(age > 1))",
                 places=(where,),
+                focus=(item.address,),
             )
 
 
@@ -117,6 +120,7 @@ def _item_head(match: Match, item: Item, what: str) -> Mismatch:
         f"head {item.head:#x}",
         _LIST,
         places=(where,),
+        focus=(item.address,),
         state=item.head,
     )
 
@@ -133,6 +137,7 @@ def _length(match: Match, node: Node) -> Mismatch:
         str(node.length),
         _LIST,
         places=where,
+        focus=(node.address,),
         state=node.length - len(node.items),
         tier=Tier.ACCOUNTING,
     )

@@ -101,6 +101,7 @@ def compare_items(match: Match, model: Model) -> Iterator[Mismatch]:
                     _WORDS[now],
                     "stable_tree_append, unstable_tree_search_insert and remove_rmap_item_from_tree set the flags",
                     places=(where,),
+                    focus=(told.address,),
                     state=now,
                 )
         for addr in seen.keys() - mm.items.keys():
@@ -121,4 +122,5 @@ def _extra(match: Match, mm: int, item: graph.Item) -> Mismatch:
         f"an rmap_item {_WORDS[state(item)]}",
         "the scan drops items that it passes over or that trail (get_next_rmap_item, remove_trailing_rmap_items), run=2 all",
         places=(where,),
+        focus=(item.address,),
     )

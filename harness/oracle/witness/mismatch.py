@@ -24,6 +24,7 @@ class Mismatch:
     seen: str
     why: str
     places: tuple[Place, ...] = ()
+    focus: tuple[int, ...] = ()  # addresses of what is to be marked in a drawing
     state: Hashable = None
     tier: Tier = Tier.SAFETY
 

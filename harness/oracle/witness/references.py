@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from harness.graph import AnonVma, Graph, Item
 from harness.oracle.trees import State
@@ -22,6 +23,18 @@ _REFERENCES = (
     "one for each descendant (anon_vma_fork)"
 )
 _PUT = "each reference is put once, and the last one frees it (put_anon_vma on every path out of the stable tree)"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Whose an anon_vma is: that of the vma which has it, or if no vma has it any more of an item that holds it."""
+
+    title: str  # "P1.a", or of an item "P1.a[3]"
+    gone: bool = False  # the vma is
+    places: tuple[Place, ...] = ()
+
+    def __str__(self) -> str:
+        return f"the anon_vma of {'the rmap_item of ' if self.gone else ''}{self.title}"
 
 
 @dataclass
@@ -48,24 +61,24 @@ class References:
     """Keeps what only several looks together tell: names of anon_vmas, and those that were leaked."""
 
     def __init__(self) -> None:
-        self._names: dict[int, tuple[str, tuple[Place, ...]]] = {}
+        self._names: dict[int, Name] = {}
         self._leaked: dict[int, AnonVma] = {}
 
     def judge(self, match: Match) -> Iterator[Mismatch]:
         """Every anon_vma of a look, and those that nothing leads to any more."""
-        graph, names = match.graph, _names(match)
-        self._names = {a: self._names[a] for a in self._names if a in graph.former or a in self._leaked} | names
+        graph, new_names = match.graph, names(match)
+        self._names = {a: self._names[a] for a in self._names if a in graph.former or a in self._leaked} | new_names
         former = {a: v for a, v in graph.former.items() if a not in graph.anon_vmas and _is_leaked(graph, v)}
         self._leaked = {a: v for a, v in self._leaked.items() if a not in graph.anon_vmas and v.root in graph.anon_vmas}
         new = {a: v for a, v in former.items() if a not in self._leaked}
         self._leaked |= former
-        held = _held(graph, self._leaked)
+        held = who_holds(graph, self._leaked)
         children = Counter(a.parent for a in graph.anon_vmas.values() if a.vmas)
         for anon_vma in graph.anon_vmas.values():
             yield from self._anon_vma(anon_vma, held)
             yield from _links(graph, anon_vma, children[anon_vma.address], self._name(anon_vma.address))
         for address, anon_vma in new.items():
-            name, places = self._name(address)
+            name = self._name(address)
             yield Mismatch(
                 "reference-leak",
                 ("leaked", address),
@@ -73,18 +86,19 @@ class References:
                 "refcount 0: freed",
                 f"refcount {anon_vma.refcount}",
                 _PUT,
-                places=places,
+                places=name.places,
+                focus=(address,),
             )
 
-    def _name(self, address: int) -> tuple[str, tuple[Place, ...]]:
-        return self._names.get(address, (f"the anon_vma at {address:#x}", ()))
+    def _name(self, address: int) -> Name:
+        return self._names.get(address, Name(f"{address:#x}"))
 
     def _anon_vma(self, anon_vma: AnonVma, held: Held) -> Iterator[Mismatch]:
         """Its refcount, to the unit."""
         right, delta = held.right(anon_vma), anon_vma.refcount - held.right(anon_vma)
         if not delta:
             return
-        name, places = self._name(anon_vma.address)
+        name = self._name(anon_vma.address)
         lost = f"{abs(delta)} reference{'s' * (abs(delta) != 1)} {'lost' if delta < 0 else 'too many'}"
         yield Mismatch(
             "reference-lost" if delta < 0 else "reference-leak",
@@ -93,12 +107,14 @@ class References:
             f"refcount {right}",
             f"refcount {anon_vma.refcount}",
             _REFERENCES,
-            places=places,
+            places=name.places,
+            focus=(anon_vma.address,),
             state=delta,
         )
 
 
-def _held(graph: Graph, leaked: Mapping[int, AnonVma]) -> Held:
+def who_holds(graph: Graph, leaked: Mapping[int, AnonVma] = MappingProxyType({})) -> Held:
+    """By what the look shows; ``leaked`` anon_vmas have their roots' references still."""
     found = Held()
     for item in graph.items.values():
         if state(item) is State.STABLE and item.anon_vma:
@@ -115,35 +131,34 @@ def _is_leaked(graph: Graph, anon_vma: AnonVma) -> bool:
     return known and not anon_vma.vmas and 0 < anon_vma.refcount < 1 << 24
 
 
-def _names(match: Match) -> dict[int, tuple[str, tuple[Place, ...]]]:
-    """Each anon_vma by the vma that has it; one that no vma has any more by an item that holds it."""
+def names(match: Match) -> dict[int, Name]:
+    """Whose the anon_vmas of a look are, as far as actors have them."""
     graph = match.graph
-    found: dict[int, tuple[str, tuple[Place, ...]]] = {}
+    found: dict[int, Name] = {}
     for item in graph.items.values():
         if state(item) is State.STABLE and item.anon_vma not in found:
             where = match.place(item.mm, item.addr)
-            found[item.anon_vma] = f"the anon_vma of the rmap_item of {named(where)}", (where,)
-    owned: set[int] = set()
+            found[item.anon_vma] = Name(named(where), True, (where,))
     for vma in graph.vmas.values():
-        if vma.anon_vma and vma.mm in match.mms and vma.anon_vma not in owned:
+        if vma.anon_vma and vma.mm in match.mms and found.get(vma.anon_vma, Name("", True)).gone:
             where = match.place(vma.mm, vma.start)
-            found[vma.anon_vma] = f"the anon_vma of {where[0]}.{where[1]}", (where,)
-            owned.add(vma.anon_vma)
+            found[vma.anon_vma] = Name(f"{where[0]}.{where[1]}", False, (where,))
     return found
 
 
-def _links(graph: Graph, anon_vma: AnonVma, children: int, name: tuple[str, tuple[Place, ...]]) -> Iterator[Mismatch]:
+def _links(graph: Graph, anon_vma: AnonVma, children: int, name: Name) -> Iterator[Mismatch]:
     """num_children, num_active_vmas, and that it and its vmas know each other."""
     strangers = [v for v in anon_vma.vmas if v in graph.vmas and anon_vma.address not in graph.vmas[v].chain]
     if strangers:
         yield Mismatch(
             "anon-vma-vmas",
             ("strangers", anon_vma.address),
-            f"{name[0]} leads to {len(strangers)} vmas that are not linked in it",
+            f"{name} leads to {len(strangers)} vmas that are not linked in it",
             "each anon_vma_chain is in the tree of its anon_vma and the list of its vma",
             f"{len(strangers)} in the tree only",
             "anon_vma_chain_link, unlink_anon_vmas",
-            places=name[1],
+            places=name.places,
+            focus=(anon_vma.address, *strangers),
             state=tuple(strangers),
         )
     if anon_vma.active < 0 or not anon_vma.vmas:
@@ -154,10 +169,11 @@ def _links(graph: Graph, anon_vma: AnonVma, children: int, name: tuple[str, tupl
             yield Mismatch(
                 "anon-vma-count",
                 (what, anon_vma.address),
-                f"{name[0]} has {what} {seen} where {right} is right",
+                f"{name} has {what} {seen} where {right} is right",
                 str(right),
                 str(seen),
                 "anon_vma_clone uses an anon_vma again that has less than two children and no active vma",
-                places=name[1],
+                places=name.places,
+                focus=(anon_vma.address,),
                 state=seen - right,
             )

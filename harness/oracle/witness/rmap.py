@@ -93,6 +93,7 @@ def _compare_vmas(match: Match, mm: Mm, seen: graph.Mm) -> Iterator[Mismatch]:
         "; ".join(_vma(mm, v) for v in here if v in wrong) or "none",
         _VMAS,
         places=(where,),
+        focus=tuple(v.address for v in there),
         state=tuple(here),
     )
 
@@ -122,6 +123,7 @@ def _compare_links(seen: graph.Vma, vma: Vma, pairs: Isomorphism) -> Iterator[Mi
         _links(len(chain), bool(seen.anon_vma)),
         _LINKS,
         places=(where,),
+        focus=(seen.address,),
         state=(seen.anon_vma, seen.chain),
     )
 
@@ -146,6 +148,7 @@ def _compare_item(seen: graph.Item, item: Item, pairs: Isomorphism) -> Iterator[
         f"{words} ({seen.anon_vma:#x})",
         _HOLDS,
         places=(where,),
+        focus=(seen.address,),
         state=seen.anon_vma,
     )
 
@@ -166,6 +169,7 @@ def _compare_anon_vma(
             f"{len(seen.vmas)} vmas: {len(missing)} are missing, {more} are not its own",
             _LINKS,
             places=_starts([v for v in missing if v is not None]),
+            focus=(seen.address,),
             state=seen.vmas,
         )
     if pairs.of(seen.root) is not anon_vma.root and not anon_vma.root.freed:
@@ -176,6 +180,7 @@ def _compare_anon_vma(
             f"that of {_owner(anon_vma.root)}",
             f"{seen.root:#x}",
             "a fork's anon_vma has its parent's root (anon_vma_fork)",
+            focus=(seen.address,),
             state=seen.root,
         )
     parent = anon_vma.parent
@@ -187,6 +192,7 @@ def _compare_anon_vma(
             f"that of {_owner(parent)}",
             f"{seen.parent:#x}",
             "a fork's anon_vma has that of the parent's vma for its parent (anon_vma_fork)",
+            focus=(seen.address,),
             state=seen.parent,
         )
 

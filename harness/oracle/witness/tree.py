@@ -38,6 +38,7 @@ def compare_tree(match: Match, model: Model) -> Iterator[Mismatch]:
                 f"root_stable_tree[{seen.tree}]",
                 "get_kpfn_nid: the page's NUMA node, or 0 with merge_across_nodes",
                 places=_places(node),
+                focus=(seen.address,),
             )
         yield from _page(match, node, seen)
 
@@ -45,6 +46,7 @@ def compare_tree(match: Match, model: Model) -> Iterator[Mismatch]:
 def _pair(match: Match, model: Model, nodes: dict[Node, graph.Node]) -> Iterator[Mismatch]:
     """Those items belong together that the model has in one node: the kernel's node is the one that most of them are in."""
     kernels: dict[Item, int] = {}
+    addresses = {item: address for address, item in match.items.items()}
     for address, item in match.items.items():
         seen = match.graph.items[address]
         if item.state is State.STABLE and state(seen) is State.STABLE:
@@ -59,10 +61,10 @@ def _pair(match: Match, model: Model, nodes: dict[Node, graph.Node]) -> Iterator
                 nodes[node] = match.graph.nodes[best]
         for item in node.items:
             if item in kernels and kernels[item] != best:
-                yield _elsewhere(match, item, kernels[item], node)
+                yield _elsewhere(match, item, kernels[item], node, addresses[item])
 
 
-def _elsewhere(match: Match, item: Item, head: int, node: Node) -> Mismatch:
+def _elsewhere(match: Match, item: Item, head: int, node: Node, address: int) -> Mismatch:
     where, others = place(item.mm, item.addr), [i for i in node.items if i is not item]
     seen = match.graph.nodes.get(head)
     there = [match.place(i.mm, i.addr) for a in (seen.items if seen is not None else ()) if (i := match.graph.items.get(a))]
@@ -75,6 +77,7 @@ def _elsewhere(match: Match, item: Item, head: int, node: Node) -> Mismatch:
         f"the node of {named(there[0])}" if there else "a node of its own",
         _SHARE,
         places=(where,),
+        focus=(address,),
         state=head,
     )
 
@@ -88,24 +91,25 @@ def _chains(nodes: dict[Node, graph.Node]) -> Iterator[Mismatch]:
             continue
         if (node.chain is None) != (seen.chain == 0):
             yield _chain(
-                node, "a dup in a chain" if node.chain else "itself in the tree", "a dup" if seen.chain else "no dup", seen.chain
+                node, "a dup in a chain" if node.chain else "itself in the tree", "a dup" if seen.chain else "no dup", seen
             )
         elif node.chain is not None:
             same = chains.setdefault(node.chain, seen.chain) == seen.chain
             if not (same and owners.setdefault(seen.chain, node.chain) is node.chain):
-                yield _chain(node, "in one chain with those of its content", "in another chain", seen.chain)
+                yield _chain(node, "in one chain with those of its content", "in another chain", seen)
 
 
-def _chain(node: Node, expected: str, seen: str, address: int) -> Mismatch:
+def _chain(node: Node, expected: str, words: str, seen: graph.Node) -> Mismatch:
     return Mismatch(
         "chain",
         ("chain", node),
-        f"the stable node of {_items(node)} is {seen}",
+        f"the stable node of {_items(node)} is {words}",
         expected,
-        seen,
+        words,
         _CHAIN,
         places=_places(node),
-        state=address,
+        focus=(seen.address,),
+        state=seen.chain,
     )
 
 
@@ -146,6 +150,7 @@ def _page(match: Match, node: Node, seen: graph.Node) -> Iterator[Mismatch]:
             f"{told.mapping:#x}, at pfn {seen.kpfn:#x}",
             "page->mapping leads to the node and kpfn to the page; migration changes both (folio_migrate_ksm)",
             places=_places(node),
+            focus=(seen.address,),
             state=told.mapping,
         )
     elif told.mapcount != page.mapcount:
@@ -157,6 +162,7 @@ def _page(match: Match, node: Node, seen: graph.Node) -> Iterator[Mismatch]:
             str(told.mapcount),
             "one for each pte that maps it (page_add_anon_rmap, page_remove_rmap)",
             places=_places(node),
+            focus=(seen.address,),
             state=told.mapcount - page.mapcount,
         )
 

@@ -6,18 +6,22 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
+from harness.drawing import Drawing
 from harness.graph import Graph
 from harness.oracle.judge import Difference
 from harness.oracle.model import Model
 from harness.oracle.records import Fields
 from harness.oracle.runs import ranges
 from harness.oracle.witness.census import census
+from harness.oracle.witness.draw import panel
 from harness.oracle.witness.lists import compare_items, compare_slots
 from harness.oracle.witness.matching import Match, Matcher
 from harness.oracle.witness.mismatch import Mismatch, differences
 from harness.oracle.witness.references import References
 from harness.oracle.witness.rmap import Isomorphism, compare_rmap
 from harness.oracle.witness.tree import compare_tree
+
+MOST_DRAWINGS = 8  # of one workload
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,18 @@ class Witness:
         self._told: dict[Hashable, Hashable] = {}
         self._deeds: list[Deed] = []  # since the last look
         self._last: Deed | None = None
+        self._before: tuple[str, Match] | None = None
+        self.drawings: list[Drawing] = []
 
     def did(self, deed: Deed) -> None:
         """An operation has ended."""
         self._deeds.append(deed)
 
-    def look(self, graph: Graph) -> list[Difference]:
-        """What was as it must be at the look before, and is no more."""
+    def look(self, seq: int, graph: Graph, *, draw: bool = False) -> list[Difference]:
+        """What was as it must be at the look before, and is no more, after record ``seq``.
+
+        It is drawn, and so is a look of which ``draw`` says that something else was found.
+        """
         match = self._matcher.match(self.model, graph)
         new: list[Mismatch] = []
         told: dict[Hashable, Hashable] = {}
@@ -75,7 +84,17 @@ class Witness:
             told[key] = mismatch.state
         self._told = told
         op, after = self._since()
+        title = f"at the end of {after}" if self._last else after
+        if (new or draw) and len(self.drawings) < MOST_DRAWINGS:
+            self._draw(seq, match, new, title)
+        self._before = title, match
         return differences(new, op, after)
+
+    def _draw(self, seq: int, match: Match, new: list[Mismatch], title: str) -> None:
+        odd = {address for mismatch in new for address in mismatch.focus}
+        ghosts = {where for mismatch in new if mismatch.kind == "item-missing" for where in mismatch.places}
+        before = panel(self._before[1], self._before[0]) if self._before else None
+        self.drawings.append(Drawing(seq, before, panel(match, title, odd, ghosts)))
 
     def _since(self) -> tuple[str, str]:
         """Kind and words of what was done since the look before, or of the last thing before it."""
