@@ -126,9 +126,13 @@ def who_holds(graph: Graph, leaked: Mapping[int, AnonVma] = MappingProxyType({})
 
 
 def _is_leaked(graph: Graph, anon_vma: AnonVma) -> bool:
-    """It has a reference and nobody who could hold one; what its memory is used for by now may be something else."""
+    """It has a reference and nobody who could hold one.
+
+    What its memory is used for by now may be something else: the anon_vma of a private file mapping, say, which a look does
+    not lead to.  Such a one has active vmas.
+    """
     known = anon_vma.root == anon_vma.address or anon_vma.root in graph.anon_vmas or anon_vma.root in graph.former
-    return known and not anon_vma.vmas and 0 < anon_vma.refcount < 1 << 24
+    return known and anon_vma.active <= 0 and not anon_vma.vmas and 0 < anon_vma.refcount < 1 << 24
 
 
 def names(match: Match) -> dict[int, Name]:
