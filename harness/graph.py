@@ -114,7 +114,8 @@ class Graph:
     anon_vmas: Mapping[int, AnonVma] = field(default_factory=dict)  # of all items and of all listed vmas, with their roots
     # Those of the look before to which nothing leads any more, as their memory is now: what holds one for good is seen here.
     former: Mapping[int, AnonVma] = field(default_factory=dict)
-    vmas: Mapping[int, Vma] = field(default_factory=dict)  # of all listed mms, and of all listed interval trees
+    # Of all listed mms, and of all listed interval trees; and those of files that have an anon_vma.
+    vmas: Mapping[int, Vma] = field(default_factory=dict)
     mms: Mapping[int, Mm] = field(default_factory=dict)  # of all processes but init, and of all slots
     slots: tuple[Slot, ...] = ()
     pages: Mapping[int, Page] = field(default_factory=dict)  # by pfn

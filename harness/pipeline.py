@@ -221,6 +221,11 @@ class Pipeline:
                 halt.order(f"--fail-fast: stopped at the first finding, {where}")
 
         with Live(cell.directory, found) as live:
+
+            async def looked() -> None:
+                live.looked()
+
+            plan = dataclasses.replace(plan, on_look=looked)
             async with self._running:
                 self.progress.cell(name, "guest")
                 await run_cell(plan, live.record, lambda text: self.progress.cell(name, "guest", text), halt)

@@ -248,6 +248,8 @@ class Boot:
             await self._monitor.pause()
             try:
                 await asyncio.to_thread(self.plan.witness.look, segment, record["seq"])
+                if self.plan.on_look is not None:
+                    await self.plan.on_look()
             finally:
                 await self._monitor.go_on()
             self._seen = replace(self._seen, record=time.monotonic())  # the guest was made to wait

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -105,6 +105,7 @@ class CellPlan:
     limits: Limits = Limits()
     fail_fast: bool = False  # no further boot after a crash or a hang
     witness: Witness | None = None  # looks each time that a workload waits
+    on_look: Callable[[], Awaitable[None]] | None = None  # then this is waited for, and the guest is still paused
 
     @property
     def memory_mib(self) -> int:

@@ -68,6 +68,7 @@ class Replay:
     first_reset: Reset | None = None  # the one before any workload
     accounts: list[Account] = field(default_factory=list)
     fault: str = ""
+    blind: str = ""  # why the second witness's looks end early
 
 
 def note_boot(result: Replay, record: Record) -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness import looks
 from harness.errors import UsageError
 from harness.guest.oops import extract
 from harness.guest.record import NAME, BootRecord, CellRecord, Outcome, WorkloadRecord, load_cell, numbered
@@ -42,7 +43,7 @@ def judge_cell(
     (:class:`harness.verdict.live.Live`).  Missing or damaged files make LOST, BOOT or INFRA, never an exception.
     """
     told, done = _told(directory, make), replayed or {}
-    replays = {b.number: done.get(b.number) or replay(chunks(directory / b.journal), make) for b in told.boots if b.journal}
+    replays = {b.number: done.get(b.number) or _replayed(directory, b, make) for b in told.boots if b.journal}
     blame = {b.number: _crashes(directory, b) for b in told.boots}
     results = _judge_all(told, replays, blame, planned)
     for name, properties in planned.items():
@@ -58,6 +59,15 @@ def judge_cell(
         warnings=_warnings(told, replays),
         timings={"guest": told.seconds} if told.seconds else {},
     )
+
+
+def _replayed(directory: Path, boot: BootRecord, make: MakeOracle) -> Replay:
+    """A boot's journal, with the looks of a second witness if there was one."""
+    seen = looks.Reader(directory / looks.name(boot.number))
+    try:
+        return replay(chunks(directory / boot.journal), make, seen)
+    finally:
+        seen.close()
 
 
 def rejudge(run: RunResult, directory: Path, make: MakeOracle = Oracle) -> RunResult:
@@ -185,6 +195,8 @@ def _warnings(told: CellRecord, replays: Mapping[int, Replay]) -> tuple[str, ...
             lines.append(f"boot {number}: the kernel was tainted ({taint}) before any workload")
         if seen.fault:
             lines.append(f"boot {number}: journal damaged: {seen.fault}")
+        if seen.blind:
+            lines.append(f"boot {number}: the second witness's looks are not judged to the end: {seen.blind}")
         lines += [f"{account.workload}: {note}" for account in seen.accounts for note in _not_judged(account)]
     if told.boots and not told.finished:
         lines.append("the cell was not finished")

@@ -14,11 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from harness import looks
 from harness.findings import Finding
 from harness.guest.record import numbered
 from harness.journal.reader import Record
 from harness.oracle import Oracle
-from harness.verdict.account import Replay
+from harness.verdict.account import Account, Replay
 from harness.verdict.judging import counts
 from harness.verdict.replay import MakeOracle, Replayer
 
@@ -39,6 +40,7 @@ class Live:
         self._on_finding = on_finding
         self._make = make
         self._boots: dict[int, tuple[IO[bytes], Replayer]] = {}
+        self._looks: list[looks.Reader] = []
         self._wake = threading.Event()
         self._ended = self._abandoned = False
         self._failure: BaseException | None = None
@@ -53,13 +55,20 @@ class Live:
         self._end()
         for file, _ in self._boots.values():
             file.close()
+        for reader in self._looks:
+            reader.close()
 
     def record(self, boot: int, record: Record) -> None:
         """The journal of this boot has grown."""
         if boot not in self._boots:
             with contextlib.suppress(OSError):  # it will be judged from the files, or be missed there
                 file = (self._directory / numbered("journal.jsonl", boot)).open("rb", buffering=0)
-                self._boots[boot] = file, Replayer(self._make)
+                self._looks.append(looks.Reader(self._directory / looks.name(boot)))
+                self._boots[boot] = file, Replayer(self._make, self._looks[-1])
+        self._wake.set()
+
+    def looked(self) -> None:
+        """The second witness has looked, and the next record is still to come."""
         self._wake.set()
 
     def finish(self) -> dict[int, Replay]:
@@ -88,6 +97,11 @@ class Live:
 
     def _catch_up(self, file: IO[bytes], replayer: Replayer) -> None:
         while not self._abandoned and (piece := file.read(PIECE)):
-            for account, finding in replayer.feed(piece):
-                if counts(account, finding):
-                    self._on_finding(finding)
+            self._tell(replayer.feed(piece))
+        if not self._abandoned:
+            self._tell(replayer.look())
+
+    def _tell(self, found: list[tuple[Account, Finding]]) -> None:
+        for account, finding in found:
+            if counts(account, finding):
+                self._on_finding(finding)

@@ -32,6 +32,7 @@ class AddressSpaces:
         self.mms: dict[int, Mm] = {}
         self.vmas: dict[int, Vma] = {}
         self.anon_vmas: dict[int, AnonVma] = {}
+        self._anonymous: set[int] = set()  # of the vmas, those of private anonymous memory
         self._wanted: list[tuple[int, str]] = []  # anon_vmas to be read, and where they were found
         self._vma = layout.shape("vma", "start", "end", "mm", "flags", "pgoff", "anon_vma", "ops")
         self._vma_list = layout.structures["vma"]["next"].offset
@@ -75,7 +76,7 @@ class AddressSpaces:
         vmas = []
         maple = self._f.layout.has("mm", "maple")
         for vma in self._maple(address, root) if maple else self._mmap(address, root):
-            if self._add_vma(vma, f"a vma of mm {address:#x}", anonymous_only=True):
+            if self._add_vma(vma, f"a vma of mm {address:#x}"):
                 vmas.append(vma)
         self.mms[address] = Mm(address, pid, comm, users, count, tuple(vmas))
 
@@ -92,12 +93,20 @@ class AddressSpaces:
                 self._add_anon_vma(address, where)
 
     def former(self, addresses: Iterable[int]) -> dict[int, AnonVma]:
-        """Those that were anon_vmas and are reached no more, as their memory is now; without their trees."""
-        found = {}
+        """Those that were anon_vmas and are reached no more, as their memory is now: anything, so that nothing is a fault."""
+        found, faults = {}, self._f.faults
+        self._f.faults = []
         for address in addresses:
             if address not in self.anon_vmas and (values := self._f.memory.shape(self._anon_vma, address)) is not None:
-                found[address] = self._made(address, values, ())
+                found[address] = self._made(address, values, tuple(vma for _, vma, _ in self._tree(address, values[3])))
+        self._f.faults = faults
         return found
+
+    def _tree(self, address: int, root: int) -> Iterator[tuple[int, int, int]]:
+        """What an interval tree has: each chain, its vma and its anon_vma."""
+        what = f"the interval tree of anon_vma {address:#x}"
+        for chain, (_, _, _, vma, anon_vma) in self._f.inorder(root, self._chain_tree, self._chain_rb, what):
+            yield chain, vma, anon_vma
 
     def _made(self, address: int, values: tuple[int, ...], vmas: tuple[int, ...]) -> AnonVma:
         root, parent, refcount, _, *rest = values
@@ -110,29 +119,34 @@ class AddressSpaces:
             return
         vmas = []
         what = f"the interval tree of anon_vma {address:#x}"
-        for chain, (_, _, _, vma, anon_vma) in self._f.inorder(values[3], self._chain_tree, self._chain_rb, what):
+        for chain, vma, anon_vma in self._tree(address, values[3]):
             if anon_vma != address:
                 self._f.fault(f"chain {chain:#x} in {what} is of anon_vma {anon_vma:#x}")
             vmas.append(vma)
         # Before what it leads to, which leads back to it.
         self.anon_vmas[address] = self._made(address, values, tuple(vmas))
         for vma in vmas:
-            self._add_vma(vma, f"a vma of {what}")
+            self._add_vma(vma, f"a vma of {what}", linked=True)
         self.want(values[0], f"root of anon_vma {address:#x}")
-        self.want(values[1], f"parent of anon_vma {address:#x}")
+        # The root is held by a reference, a parent only by the vmas that it shares with its children.
+        if vmas:
+            self.want(values[1], f"parent of anon_vma {address:#x}")
 
-    def _add_vma(self, address: int, where: str, anonymous_only: bool = False) -> bool:
-        """Whether it is there, and of private anonymous memory if that is asked for (vma_is_anonymous)."""
-        if address in self.vmas and not anonymous_only:
-            return True
+    def _add_vma(self, address: int, where: str, linked: bool = False) -> bool:
+        """Whether it is of private anonymous memory (vma_is_anonymous).
+
+        A file's vma is left out unless it has an anon_vma, or is ``linked`` in one.
+        """
+        if address in self.vmas:
+            return address in self._anonymous
         values = self._f.get(self._vma, address, where)
         if values is None:
             return False
         start, end, mm, flags, pgoff, anon_vma, ops = values
-        if anonymous_only and ops:
+        if ops and not anon_vma and not linked:
             return False
-        if address in self.vmas:
-            return True
+        if not ops:
+            self._anonymous.add(address)
         chain = []
         what = f"anon_vma_chain of vma {address:#x}"
         for link, (_, _, vma, other) in self._f.around(address + self._vma_list, self._chain_list, self._chain_next, what):
@@ -143,7 +157,7 @@ class AddressSpaces:
         self.want(anon_vma, f"anon_vma of vma {address:#x}")
         for other in chain:
             self.want(other, f"an anon_vma of {what}")
-        return True
+        return not ops
 
     # An mm's vmas, ascending.
 

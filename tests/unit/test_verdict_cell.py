@@ -15,6 +15,7 @@ import pytest
 
 from harness.drawing import Drawing
 from harness.findings import Finding, Tier
+from harness.graph import Graph
 from harness.guest.record import Outcome, Stop
 from harness.journal.reader import Record
 from harness.oracle import JournalContradiction
@@ -61,6 +62,9 @@ class Scripted:
             return [
                 Finding("P1", "still-mapped", "reclaim", Tier.SAFETY, self.begin["workload"], record["seq"], "s", "e", "s", "w")
             ]
+        return []
+
+    def look(self, number: int, graph: Graph, /) -> list[Finding]:
         return []
 
 

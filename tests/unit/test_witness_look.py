@@ -86,8 +86,27 @@ def test_what_nothing_leads_to_any_more_is_looked_at_once_more() -> None:
     h.set("anon_vma", s.anon_vmas[1], refcount=3)
     graph = looker.look()
     gone = s.anon_vmas[1]
-    assert graph.former == {gone: AnonVma(gone, gone, gone, 3, 1, 1, ())}
+    assert graph.former == {gone: AnonVma(gone, gone, gone, 3, 1, 1, (s.vmas[1],))}
     assert looker.look().former == {}
+    h.set("anon_vma", s.anon_vmas[0], tree=0x6B6B6B6B6B6B6B6B)
+    h.tasks([])
+    graph = looker.look()
+    assert (graph.former[s.anon_vmas[0]].vmas, graph.faults) == ((), ()), "what it is now need not be an anon_vma"
+
+
+def test_a_files_vma_is_of_interest_only_for_its_anon_vma() -> None:
+    s = Story()
+    h = s.heap
+    file = s.vmas[0] + h.layout.sizes["vma"]
+    own = h.new("anon_vma", refcount=1)
+    h.set("anon_vma", own, root=own, parent=own)
+    assert file not in h.looker().look().vmas
+    h.set("vma", file, anon_vma=own)
+    h.ring("chain", file + h.offset("vma", "next"), [h.new("chain", vma=file, anon_vma=own)])
+    graph = h.looker().look()
+    assert file in graph.vmas
+    assert file not in graph.mms[s.mms[0]].vmas
+    assert own in graph.anon_vmas
 
 
 # What cannot be followed.
