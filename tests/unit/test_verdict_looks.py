@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import looks
+from harness.drawing import Drawing
 from harness.findings import Finding, Tier
 from harness.graph import Graph
 from harness.guest.record import Outcome
@@ -34,6 +35,7 @@ class Witnessed:
         self.control_failed = ""
         self.remarks: list[str] = []
         self.notes: list[str] = []
+        self.drawings: list[Drawing] = []
 
     def step(self, record: Record, /) -> list[Finding]:
         self.calls.append((self.workload, "step", record["seq"], 0))
