@@ -21,7 +21,7 @@ from harness.kernel import build, contained
 from harness.report import Progress, judge, report, show, show_rows
 from harness.report.runfile import to_data
 from harness.results import RunResult
-from harness.source import parse_spec, resolve
+from harness.source import debian, parse_spec, resolve
 from harness.targets import Target
 
 
@@ -130,7 +130,8 @@ def _kernel_rows(kept: store.Store) -> list[dict[str, object]]:
         if entry.name.startswith("debian-") and version:
             rows.append({"spec": f"debian:{series}={version}", "state": "source in the store"})
     known = {str(row["spec"]).partition("=")[0] for row in rows}
-    rows += [{"spec": spec, "state": "to be downloaded"} for spec in ("debian:6.1", "debian:6.12") if spec not in known]
+    offered = debian.offered(kept) or ["6.1"]
+    rows += [{"spec": spec, "state": "to be downloaded"} for n in offered if (spec := f"debian:{n}") not in known]
     return [*rows, {"spec": "tree:PATH", "state": "your own tree"}, {"spec": "image:PATH", "state": "a built kernel"}]
 
 

@@ -2,7 +2,8 @@
 """Kernel source from Debian's ``linux-source-X.Y`` packages.
 
 apt works in a state of its own inside the store: the mirrors and keys are those the host's apt is configured with, while the
-host's package lists, cache and dpkg status are neither needed nor touched, so no root is needed.
+host's package lists, cache and dpkg status are neither needed nor touched, so no root is needed.  What the host's suites do not
+have is looked for in Debian's other suites on the same mirrors (harness.source.suites), in a second such state.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import re
 import shlex
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness import interruption
 from harness.errors import HostError, UsageError
+from harness.source import suites
 from harness.source.command import require, run
 from harness.source.spec import Spec
 from harness.store import Store, write_atomically
@@ -35,6 +38,8 @@ Dir::Cache "{apt}/cache";
 Dir::Cache::archives "archives/";
 Dir::Log "{apt}/log";
 Dir::Etc "{etc}";
+Dir::Etc::trusted "{host}/trusted.gpg";
+Dir::Etc::trustedparts "{host}/trusted.gpg.d";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::Retries "3";
@@ -50,17 +55,25 @@ Acquire::https::Timeout "30";
 
 
 class Apt:
-    """apt with a state of its own under ``store``.  Hold the lock "apt" around its methods."""
+    """apt with a state of its own under ``store``.  Hold the lock "apt" around its methods.
 
-    def __init__(self, store: Store, etc: Path = Path("/etc/apt")) -> None:
+    ``etc`` is the host's configuration; ``further``: Debian's other suites on the host's mirrors, instead of what it has.
+    """
+
+    def __init__(self, store: Store, etc: Path = Path("/etc/apt"), further: str = "") -> None:
         for program in ("apt-get", "apt-cache", "dpkg-deb"):
             require(program, "debian:… (a Debian package)")
-        self.root = store.root / "facts" / "apt"
+        self.root = store.root / "facts" / ("apt-suites" if further else "apt")
         for name in ("state/lists/partial", "cache/archives/partial", "log"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         (self.root / "state" / "status").touch()
         self._configuration = self.root / "apt.conf"
-        write_atomically(self._configuration, _CONFIGURATION.format(apt=self.root, etc=etc))
+        own = etc
+        if further:
+            own = self.root / "etc"
+            (own / "sources.list.d").mkdir(parents=True, exist_ok=True)
+            write_atomically(own / "sources.list.d" / "suites.sources", further)
+        write_atomically(self._configuration, _CONFIGURATION.format(apt=self.root, etc=own, host=etc))
         self._updated = self.root / "updated"
 
     def _argv(self, program: str, *arguments: str) -> list[str]:
@@ -81,6 +94,16 @@ class Apt:
     def mark_updated(self) -> None:
         """The lists are as good as they get today."""
         self._updated.touch()
+
+    def repositories(self) -> list[suites.Repository]:
+        """Where the lists come from, as far as they were fetched."""
+        return suites.repositories(run(self._argv("apt-get", "indextargets", "--format", suites.FORMAT), log=log).text)
+
+    def series(self) -> list[str]:
+        """The X.Y of all packages linux-source-X.Y that the lists know, the oldest first."""
+        names = run(self._argv("apt-cache", "pkgnames", "linux-source-"), log=log).text.split()
+        found = {name.removeprefix("linux-source-") for name in names}
+        return sorted((name for name in found if re.fullmatch(r"[0-9]+\.[0-9]+", name)), key=_natural)
 
     def candidate(self, package: str) -> str:
         """The version that apt would install, or "" when it knows none."""
@@ -151,29 +174,61 @@ def _unpacked(store: Store, series: str) -> list[str]:
     return sorted(names, key=_natural, reverse=True)
 
 
-def _choose(apt: Apt, spec: Spec, available: list[str]) -> str:
-    """The version to use; fetches the lists when they are old or do not have what is asked for."""
+def _apts(store: Store, etc: Path) -> Iterator[Apt]:
+    """The host's apt, and after it, if the host is a Debian, one for the suites that the host does not have."""
+    host = Apt(store, etc)
+    yield host
+    if further := suites.sources(host.repositories()):
+        yield Apt(store, etc, further)
+
+
+def _known(apt: Apt, spec: Spec) -> str:
+    """The version that an apt would take, as far as its lists are here; "" for none."""
     package = f"linux-source-{spec.value}"
+    if spec.version:
+        return spec.version if spec.version in apt.versions(package) else ""
+    return apt.candidate(package)
 
-    def known() -> str:
-        if spec.version:
-            return spec.version if spec.version in apt.versions(package) else ""
-        return apt.candidate(package)
 
-    if apt.lists_age() < LISTS_MAX_AGE and (version := known()):
-        return version
+def _choose(apt: Apt, spec: Spec) -> tuple[str, str]:
+    """The version to use, or "", and why the lists could not be fetched.
+
+    They are fetched when they are old, or do not have what is asked for, unless they were fetched just now.
+    """
+    if apt.lists_age() < LISTS_MAX_AGE and (version := _known(apt, spec)):
+        return version, ""
     why = apt.update()
-    if version := known():
+    if version := _known(apt, spec):
         apt.mark_updated()
-        return version
-    if why and available and not spec.version:
-        log.warning("%s: the package lists could not be fetched (%s); taking %s, which is in the store", spec, why, available[0])
+    return version, why
+
+
+def _find(spec: Spec, store: Store, available: list[str], etc: Path) -> str:
+    """The version to use, wherever Debian has it.  HostError when the lists cannot be had, UsageError when it has none."""
+    whys, others, series = [], [], []
+    for apt in _apts(store, etc):
+        version, why = _choose(apt, spec)
+        if version:
+            return version
+        whys += [why] if why else []
+        others += apt.versions(f"linux-source-{spec.value}")
+        series += apt.series()
+    if whys and available and not spec.version:
+        log.warning(
+            "%s: the package lists could not be fetched (%s); taking %s, which is in the store", spec, whys[0], available[0]
+        )
         return available[0]
-    if why:
-        raise HostError(f"{spec}: the package lists could not be fetched: {why}")
-    if others := apt.versions(package):
-        raise UsageError(f"{spec}: apt knows no such version of {package}; it knows {', '.join(others)}")
-    raise UsageError(f"{spec}: apt knows no package {package}; see `apt-cache search ^linux-source-` for those it has")
+    if whys and not series:
+        raise HostError(f"{spec}: the package lists could not be fetched: {whys[0]}")
+    if others:
+        known = ", ".join(dict.fromkeys(others))
+        raise UsageError(f"{spec}: apt knows no such version of linux-source-{spec.value}; it knows {known}")
+    known = ", ".join(sorted(set(series), key=_natural)) or "none at all"
+    hint = f" (not all lists could be fetched: {whys[0]})" if whys else ""
+    raise UsageError(
+        f"{spec}: apt knows no package linux-source-{spec.value}, but {known}{hint}; "
+        "add a suite that has it to /etc/apt/sources.list.d, or name a tree with tree:PATH"
+    )
 
 
 def _wanted(spec: Spec, store: Store, available: list[str], etc: Path) -> str:
@@ -181,19 +236,30 @@ def _wanted(spec: Spec, store: Store, available: list[str], etc: Path) -> str:
     if spec.version in available:
         return spec.version
     with interruption.lock(store, "apt"):
-        apt = Apt(store, etc)
-        remembered = apt.root / f"candidate-{spec.value}"
-        if (
-            not spec.version
-            and apt.lists_age() < LISTS_MAX_AGE
-            and remembered.is_file()
-            and (version := remembered.read_text(encoding="utf-8").strip()) in available
-        ):
+        remembered = store.root / "facts" / "apt" / f"candidate-{spec.value}"
+        if not spec.version and (version := _remembered(remembered)) in available:
             return version
-        version = _choose(apt, spec, available)
+        version = _find(spec, store, available, etc)
         if not spec.version:
             write_atomically(remembered, version)
         return version
+
+
+def _remembered(file: Path) -> str:
+    """What was found today, or "": newer versions come."""
+    try:
+        fresh = time.time() - file.stat().st_mtime < LISTS_MAX_AGE
+        return file.read_text(encoding="utf-8").strip() if fresh else ""
+    except OSError:
+        return ""
+
+
+def download(spec: Spec, version: str, store: Store, into: Path, etc: Path = Path("/etc/apt")) -> Path:
+    """The package file, fetched by the apt that knows it into a directory; "" for the version that it would take."""
+    package = f"linux-source-{spec.value}"
+    apts = list(_apts(store, etc))
+    knowing = next((apt for apt in apts if (version or apt.candidate(package)) in apt.versions(package)), apts[0])
+    return knowing.download(package, version or knowing.candidate(package), into)
 
 
 def _ensure(spec: Spec, version: str, store: Store, etc: Path) -> Path:
@@ -203,10 +269,17 @@ def _ensure(spec: Spec, version: str, store: Store, etc: Path) -> Path:
     with interruption.lock(store, f"src-{place.name}"):
         if not place.is_dir():
             with interruption.lock(store, "apt"), store.scratch() as scratch, store.making(place) as fresh:
-                deb = Apt(store, etc).download(f"linux-source-{spec.value}", version, scratch)
-                unpack(deb, scratch, fresh / "linux")
+                unpack(download(spec, version, store, scratch, etc), scratch, fresh / "linux")
     store.touch(place)
     return place
+
+
+def offered(store: Store, etc: Path = Path("/etc/apt")) -> list[str]:
+    """The series that Debian is known to have, from lists that were fetched before; nothing is fetched."""
+    if not (store.root / "facts" / "apt" / "apt.conf").exists():
+        return []
+    with interruption.lock(store, "apt"):
+        return sorted({series for apt in _apts(store, etc) for series in apt.series()}, key=_natural)
 
 
 def locate(spec: Spec, store: Store, etc: Path = Path("/etc/apt")) -> tuple[Path, str]:

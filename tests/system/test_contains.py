@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.source import mechanism, parse_spec, resolve
+from harness.errors import UsageError
+from harness.source import debian, mechanism, parse_spec, resolve
 from harness.store import Store
 
 from .conftest import MUTANTS, Ended, execute
@@ -51,6 +53,31 @@ def test_as_debian_ships_it(tmp_path: Path) -> None:
     assert ended.code == 0, ended.told()
     assert "yes, evolved" in ended.stdout
     assert re.search(r"walk over owners and forks: mm/ksm\.c:\d+ rmap_walk_ksm\(\)", ended.stdout)
+
+
+def test_every_kernel_that_debian_has(tmp_path: Path) -> None:
+    """Of each linux-source package only the files that decide are unpacked."""
+    store = Store()
+    with pytest.raises(UsageError, match="apt knows no package"):  # fetches all lists
+        debian.locate(parse_spec("debian:0.1"), store)
+    series = debian.offered(store)
+    assert {"5.10", "6.1", "6.12"} <= set(series)
+    for name in series:
+        tree, scratch = tmp_path / name, tmp_path / f"{name}.package"
+        tree.mkdir()
+        scratch.mkdir()
+        spec = parse_spec(f"debian:{name}")
+        package = debian.download(spec, "", store, scratch)
+        wanted = [f"linux-source-{name}/{path}" for path in ("Makefile", "arch/Kconfig", mechanism.KSM, *mechanism.AROUND)]
+        script = (
+            f"dpkg-deb --fsys-tarfile {package} | tar -xO --wildcards './usr/src/linux-source-*.tar.*' | xz -dc |"
+            f" tar -x -C {tree} --strip-components=1 {' '.join(wanted)}"
+        )
+        subprocess.run(["bash", "-o", "pipefail", "-c", script], check=True)
+        ended = contains(f"tree:{tree}", tmp_path)
+        assert ended.code == 0, (name, ended.told())
+        assert "yes, evolved" in ended.stdout
+        package.unlink()
 
 
 @pytest.mark.parametrize(

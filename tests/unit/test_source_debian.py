@@ -21,7 +21,7 @@ import pytest
 from harness.cli import main
 from harness.errors import ExitCode, HostError, UsageError
 from harness.interruption import Interrupted, interrupt
-from harness.source import debian, parse_spec, resolve
+from harness.source import debian, parse_spec, resolve, suites
 from harness.source.resolve import release_of
 from harness.store import Store
 
@@ -81,7 +81,8 @@ def store(tmp_path: Path) -> Store:
 
 def outdate(store: Store) -> None:
     long_ago = time.time() - 2 * debian.LISTS_MAX_AGE
-    os.utime(store.root / "facts/apt/updated", (long_ago, long_ago))
+    for path in [*store.root.glob("facts/apt*/updated"), *store.root.glob("facts/apt/candidate-*")]:
+        os.utime(path, (long_ago, long_ago))
 
 
 def get(text: str, store: Store, archive: Archive) -> str:
@@ -140,7 +141,7 @@ def test_without_archive_and_empty_store(archive: Archive, store: Store) -> None
 
 
 def test_what_apt_does_not_know(archive: Archive, store: Store) -> None:
-    with pytest.raises(UsageError, match=r"no package linux-source-6\.99"):
+    with pytest.raises(UsageError, match=r"no package linux-source-6\.99, but 6\.1; add a suite .* /etc/apt/sources\.list\.d"):
         get("debian:6.99", store, archive)
     with pytest.raises(UsageError, match=r"no such version .* it knows 6\.1\.9-1"):
         get("debian:6.1=6.1.7-1", store, archive)
@@ -161,6 +162,77 @@ def test_a_package_without_source_is_refused(archive: Archive, store: Store, tmp
     subprocess.run(["dpkg-deb", "--build", str(tmp_path / "empty"), str(tmp_path / "x.deb")], check=True, capture_output=True)
     with pytest.raises(HostError, match="no source tarball"):
         debian.unpack(tmp_path / "x.deb", scratch, tmp_path / "tree")
+
+
+class Suites:
+    """A mirror of Debian in which each suite has one kernel; the host knows the first suite only."""
+
+    def __init__(self, archive: Archive, **kernels: str) -> None:
+        self.etc, self.archive = archive.etc, archive
+        architecture = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
+        (package,) = archive.root.glob("*.deb")
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        for name, series in kernels.items():
+            suite = name.replace("_", "-")
+            listed = f"main/binary-{architecture}/Packages"
+            stanza = (
+                f"Package: linux-source-{series}\nVersion: 6.1.9-1\nArchitecture: all\nMaintainer: x <x@example.org>\n"
+                f"Description: x\nFilename: {package.name}\nSize: {package.stat().st_size}\nSHA256: {digest}\n"
+            ).encode()
+            place = archive.root / "dists" / suite
+            (place / listed).parent.mkdir(parents=True)
+            (place / listed).write_bytes(stanza)
+            (place / "Release").write_text(
+                f"Origin: Debian\nSuite: {suite}\nCodename: {suite}\nArchitectures: {architecture}\nComponents: main\n"
+                f"Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n {hashlib.sha256(stanza).hexdigest()} {len(stanza)} {listed}\n"
+            )
+        first = next(iter(kernels))
+        (self.etc / "sources.list").write_text(f"# of the host\ndeb [trusted=yes] file:{archive.root} {first} main\n")
+
+
+def test_debians_other_suites_on_the_same_mirror(archive: Archive, store: Store) -> None:
+    Suites(archive, bookworm="6.1", trixie="6.12", bullseye="5.10", experimental="9.9")
+    before = {path: path.read_bytes() for path in archive.etc.rglob("*") if path.is_file()}
+    for series in ("6.1", "6.12", "5.10"):
+        assert get(f"debian:{series}", store, archive) == "6.1.9-1"
+    assert get("debian:6.12=6.1.9-1", store, archive) == "6.1.9-1"
+    assert debian.offered(store, archive.etc) == ["5.10", "6.1", "6.12"]
+    with pytest.raises(UsageError, match=r"no package linux-source-9\.9, but 5\.10, 6\.1, 6\.12"):
+        get("debian:9.9", store, archive)
+    assert {path: path.read_bytes() for path in archive.etc.rglob("*") if path.is_file()} == before, "the host's sources"
+
+
+def test_a_suite_that_the_mirror_lacks_does_not_matter(archive: Archive, store: Store) -> None:
+    Suites(archive, bookworm="6.1", trixie="6.12")
+    assert get("debian:6.12", store, archive) == "6.1.9-1", "although there is no bullseye"
+
+
+def test_another_distribution_has_no_such_suites(archive: Archive, store: Store) -> None:
+    Suites(archive, bookworm="6.1", trixie="6.12")
+    release = archive.root / "dists/bookworm/Release"
+    release.write_text(release.read_text().replace("Origin: Debian", "Origin: Other"))
+    assert get("debian:6.1", store, archive) == "6.1.9-1"
+    with pytest.raises(UsageError, match=r"no package linux-source-6\.12, but 6\.1;"):
+        get("debian:6.12", store, archive)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "wanted"),
+    [
+        ("x.sources", "Types: deb\nURIs: http://m/other\nSuites: x\nSigned-By: /no\n\n# a word\nTypes: deb\nURIs: http://m/debian\n"
+         "Suites: bookworm trixie\nComponents: main\nSigned-By: /usr/share/keyrings/k.gpg\n",
+         "Signed-By: /usr/share/keyrings/k.gpg"),
+        ("x.list", "#deb [signed-by=/no] http://m/debian sid main\ndeb [arch=x signed-by=/k.gpg] http://m/debian bookworm main\n",
+         "Signed-By: /k.gpg"),
+        ("x.list", "deb http://m/debian bookworm main\n", ""),
+    ],
+)  # fmt: skip
+def test_keys_are_those_of_the_host(name: str, entry: str, wanted: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(entry)
+    told = f"Debian|bookworm|http://m/debian/|{tmp_path / name}:1|main\nDebian|trixie|http://m/debian/|{tmp_path / name}:1|main\n"
+    made = suites.sources(suites.repositories(told)).splitlines()
+    assert made[:3] == ["Types: deb", "URIs: http://m/debian", "Suites: bullseye bookworm-backports trixie-backports sid"]
+    assert [line for line in made if line.startswith(("Signed-By", "Trusted"))] == ([wanted] if wanted else [])
 
 
 class Mirror(ThreadingHTTPServer):
