@@ -358,7 +358,46 @@ def test_an_anon_vma_that_nothing_leads_to_any_more_is_seen_to_be_leaked() -> No
     assert story.oracle.look(story.seq, used_again(story, look)) == []
     (finding,) = story.oracle.look(story.seq, leak(story, look))
     assert finding.signature == "P6:reference-leak:scan"
-    assert finding.summary.startswith("the anon_vma of the rmap_item of P2.a[0] has refcount 1 though nothing holds it any more")
+    assert finding.summary.startswith("the anon_vma of P2.a has refcount 1 though nothing holds it any more")
+
+
+def test_a_leak_that_was_told_is_not_told_again_when_the_last_holder_goes() -> None:
+    story = Watched()
+    story.merged("P1", "P2")
+    assert [f.kind for f in story.look(references(2, "P2"))] == ["reference-leak"]
+    story.oracle._judge._told.clear()
+    story.kernel, kernel = None, story.kernel
+    story.exit("P2")
+    story.kernel = kernel
+
+    def unlinked(story: Watched, seen: Graph) -> Graph:
+        dead = next(mm for mm in story.model.ksmd.mms if mm.dead)
+        held = next(iter(dead.items.values())).anon_vma
+        assert held is not None
+        anon = seen.anon_vmas[story.at(held)]
+        return replace(seen, anon_vmas=put(seen.anon_vmas, replace(anon, refcount=anon.refcount + 2)))
+
+    assert story.look(unlinked) == []
+    story.kernel = None
+    story.scan()
+    story.kernel = kernel
+
+    def leaked(story: Watched, seen: Graph) -> Graph:
+        return replace(seen, former={a: replace(v, refcount=2) for a, v in seen.former.items()})
+
+    assert story.look(leaked) == []
+
+
+def test_what_the_first_look_shows_is_of_before() -> None:
+    oracle = Oracle({"cpus": 1}, {"seq": 0, "p": "P1", "kind": "begin", "workload": "w", "page_size": PAGE_SIZE})
+    kernel = Kernel(oracle.model)
+    oracle.step({"seq": 1, "kind": "op", "op": "spawn", "actor": "Z", "memcg": "t"})
+    oracle.step({"seq": 2, "kind": "ret", "of": 1, "op": "spawn", "rc": 0, "pid": 300})
+    lost = graph.AnonVma(0x70, 0x70, 0x70, 5, 0, 0, ())
+    (finding,) = oracle.look(2, replace(kernel.look(), former={0x70: lost}))
+    assert finding.signature == "P6:reference-leak:reset"
+    assert finding.summary.startswith("the anon_vma at 0x70 has refcount 5 though nothing holds it any more")
+    assert finding.summary.endswith(", after the reset before this workload")
 
 
 def test_a_leaked_child_explains_its_roots_reference() -> None:

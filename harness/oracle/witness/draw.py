@@ -16,7 +16,7 @@ from harness.oracle.trees import State
 from harness.oracle.witness.lists import state
 from harness.oracle.witness.matching import Match
 from harness.oracle.witness.mismatch import Place
-from harness.oracle.witness.references import Held, Name, names, who_holds
+from harness.oracle.witness.references import Held, Name, names, unnamed, who_holds
 
 MOST = 40  # boxes of one column
 
@@ -125,10 +125,10 @@ class _Panel:
         return self._add(Box(1, title, text, len(items), any(i.address in self.odd for i in items)))
 
     def _anon_vma(self, anon_vma: AnonVma, held: Held, known: dict[int, Name]) -> int | None:
-        name, right = known.get(anon_vma.address, Name(f"{anon_vma.address:#x}")), held.right(anon_vma)
+        name, right = known.get(anon_vma.address, unnamed(anon_vma.address)), held.right(anon_vma)
         text = f"refcount {anon_vma.refcount}" + (f", {right} is right" if right != anon_vma.refcount else "")
         if anon_vma.root != anon_vma.address:
-            text += f", root: {known.get(anon_vma.root, Name(f'{anon_vma.root:#x}')).title}"
+            text += f", root: {known.get(anon_vma.root, unnamed(anon_vma.root)).title}"
         return self._add(Box(2, name.title, text, 1, anon_vma.address in self.odd))
 
     def _vmas(self, anon_vmas: list[AnonVma], avs: dict[int, int]) -> None:

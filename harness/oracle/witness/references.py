@@ -27,14 +27,22 @@ _PUT = "each reference is put once, and the last one frees it (put_anon_vma on e
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """Whose an anon_vma is: that of the vma which has it, or if no vma has it any more of an item that holds it."""
+    """Whose an anon_vma is: that of the vma which has it, or had it, or else of an item that holds it."""
 
     title: str  # "P1.a", or of an item "P1.a[3]"
-    gone: bool = False  # the vma is
+    whose: str = "of"  # "at" an address, "of the rmap_item of"
     places: tuple[Place, ...] = ()
 
     def __str__(self) -> str:
-        return f"the anon_vma of {'the rmap_item of ' if self.gone else ''}{self.title}"
+        return f"the anon_vma {self.whose} {self.title}"
+
+
+_UNKNOWN = Name("?", "at")
+
+
+def unnamed(address: int) -> Name:
+    """Nobody's that is known."""
+    return Name(f"{address:#x}", "at")
 
 
 @dataclass
@@ -62,17 +70,19 @@ class References:
 
     def __init__(self) -> None:
         self._names: dict[int, Name] = {}
+        self._off: dict[int, int] = {}  # by how many references, as told before
         self._leaked: dict[int, AnonVma] = {}
 
     def judge(self, match: Match) -> Iterator[Mismatch]:
         """Every anon_vma of a look, and those that nothing leads to any more."""
-        graph, new_names = match.graph, names(match)
-        self._names = {a: self._names[a] for a in self._names if a in graph.former or a in self._leaked} | new_names
+        graph = match.graph
+        self._names = self._name_all(match)
         former = {a: v for a, v in graph.former.items() if a not in graph.anon_vmas and _is_leaked(graph, v)}
         self._leaked = {a: v for a, v in self._leaked.items() if a not in graph.anon_vmas and v.root in graph.anon_vmas}
-        new = {a: v for a, v in former.items() if a not in self._leaked}
+        new = {a: v for a, v in former.items() if a not in self._leaked and self._off.get(a) != v.refcount}
         self._leaked |= former
         held = who_holds(graph, self._leaked)
+        self._off = {a: v.refcount - held.right(v) for a, v in graph.anon_vmas.items()}
         children = Counter(a.parent for a in graph.anon_vmas.values() if a.vmas)
         for anon_vma in graph.anon_vmas.values():
             yield from self._anon_vma(anon_vma, held)
@@ -90,8 +100,17 @@ class References:
                 focus=(address,),
             )
 
+    def _name_all(self, match: Match) -> dict[int, Name]:
+        """Whoever had it keeps his name as long as nobody else has it."""
+        found = names(match)
+        for address, name in self._names.items():
+            known = address in match.graph.anon_vmas or address in match.graph.former or address in self._leaked
+            if known and found.get(address, _UNKNOWN).whose != "of":
+                found[address] = name
+        return found
+
     def _name(self, address: int) -> Name:
-        return self._names.get(address, Name(f"{address:#x}"))
+        return self._names.get(address, unnamed(address))
 
     def _anon_vma(self, anon_vma: AnonVma, held: Held) -> Iterator[Mismatch]:
         """Its refcount, to the unit."""
@@ -142,11 +161,11 @@ def names(match: Match) -> dict[int, Name]:
     for item in graph.items.values():
         if state(item) is State.STABLE and item.anon_vma not in found:
             where = match.place(item.mm, item.addr)
-            found[item.anon_vma] = Name(named(where), True, (where,))
+            found[item.anon_vma] = Name(named(where), "of the rmap_item of", (where,))
     for vma in graph.vmas.values():
-        if vma.anon_vma and vma.mm in match.mms and found.get(vma.anon_vma, Name("", True)).gone:
+        if vma.anon_vma and vma.mm in match.mms and found.get(vma.anon_vma, _UNKNOWN).whose != "of":
             where = match.place(vma.mm, vma.start)
-            found[vma.anon_vma] = Name(f"{where[0]}.{where[1]}", False, (where,))
+            found[vma.anon_vma] = Name(f"{where[0]}.{where[1]}", places=(where,))
     return found
 
 

@@ -84,7 +84,7 @@ class Witness:
             told[key] = mismatch.state
         self._told = told
         op, after = self._since()
-        title = f"at the end of {after}" if self._last else after
+        title = f"at the end of {after}" if op != "reset" else after
         if (new or draw) and len(self.drawings) < MOST_DRAWINGS:
             self._draw(seq, match, new, title)
         self._before = title, match
@@ -97,7 +97,13 @@ class Witness:
         self.drawings.append(Drawing(seq, before, panel(match, title, odd, ghosts)))
 
     def _since(self) -> tuple[str, str]:
-        """Kind and words of what was done since the look before, or of the last thing before it."""
+        """Kind and words of what was done since the look before, or of the last thing before it.
+
+        What the first look of a workload shows is of the one before it, or of the reset in between: a first spawn is no deed.
+        """
+        if self._before is None and len(self._deeds) <= 1:
+            self._last, self._deeds = next(iter(self._deeds), None), []
+            return "reset", "the reset before this workload"
         deeds, self._deeds = self._deeds or [d for d in [self._last] if d], []
         if not deeds:
             return "obs", "the beginning"
