@@ -21,7 +21,8 @@ from typing import Protocol
 from harness import __version__, outdir, witness
 from harness.errors import BuildError, CannotJudge, HostError
 from harness.findings import Finding, Tier
-from harness.guest import CellPlan, Halt, Limits, Load, run_cell
+from harness.guest import CellPlan, Halt, Limits, Load, Waiting, run_cell
+from harness.hold import Hold
 from harness.image import Image, WorkloadInfo, make_image
 from harness.interruption import interrupt
 from harness.kernel import Kernel, MakeError, build, contained, fragments, patches
@@ -56,6 +57,7 @@ class RunPlan:
     patience: float = 1.0  # factor on all deadlines for guests
     fail_fast: bool = False  # a cell ends at its first finding that is more than a heuristic one, or crash, or hang
     witness: bool = False  # look at the kernel's own structures at each observation and after each operation
+    hold: bool = False  # a guest stays paused at its first finding until the user says so
     command: tuple[str, ...] = ()
 
 
@@ -121,6 +123,7 @@ class Pipeline:
         self._cells: dict[str, CellResult] = {}
         self._building = asyncio.Lock()
         self._running = asyncio.Semaphore(plan.jobs)
+        self._hold = Hold(progress.say)
         self._contained: str | None = None
 
     async def run(self) -> RunResult:
@@ -186,7 +189,7 @@ class Pipeline:
     async def _stages(self, cell: _Cell, source: Source) -> CellResult:
         kernel, image = await self._build(cell, source)
         write_atomically(cell.directory / "config", kernel.config.read_bytes() if kernel.config else b"")
-        sync = {"sync": "2"} if self.plan.witness else {}
+        sync = {"sync": "2"} if self.plan.witness or self.plan.hold else {}
         plan = CellPlan(
             target=cell.target,
             kernel=kernel.image,
@@ -212,9 +215,12 @@ class Pipeline:
     async def _guest(self, cell: _Cell, plan: CellPlan) -> CellResult:
         """The guest, with the oracle at work beside it; then the verdict."""
         name, halt = cell.target.name, Halt()
+        first: list[str] = []  # finding
+        held: list[str] = []  # finding that the guest was held for
 
         def found(finding: Finding) -> None:
             where = f"{finding.signature} in {finding.workload}"
+            first.append(f"{where}, record {finding.seq}")
             if not finding.follows:
                 self.progress.say(f"{name}: {where}: {finding.summary}")
             if self.plan.fail_fast and finding.tier is not Tier.HEURISTIC:
@@ -222,10 +228,18 @@ class Pipeline:
 
         with Live(cell.directory, found) as live:
 
-            async def looked() -> None:
+            async def waits(waiting: Waiting) -> None:
                 live.looked()
+                if not self.plan.hold or held:
+                    return
+                await asyncio.to_thread(live.settle)
+                if first:
+                    held.append(first[0])
+                    vmlinux = Path(cell.facts["vmlinux"]) if cell.facts["vmlinux"] else None
+                    await self._hold.hold(first[0], waiting, cell.target, cell.directory, vmlinux)
 
-            plan = dataclasses.replace(plan, on_look=looked)
+            if self.plan.witness or self.plan.hold:
+                plan = dataclasses.replace(plan, on_wait=waits)
             async with self._running:
                 self.progress.cell(name, "guest")
                 await run_cell(plan, live.record, lambda text: self.progress.cell(name, "guest", text), halt)

@@ -58,6 +58,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         patience=options.patience,
         fail_fast=options.fail_fast,
         witness=options.witness,
+        hold=options.hold,
         command=("ksm-harness", *sys.argv[1:]),
     )
     pipeline.check(plan)

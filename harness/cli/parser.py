@@ -87,6 +87,8 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
                      help="stop a target's guest at its first finding (heuristic ones apart), crash or hang")  # fmt: skip
     run.add_argument("--witness", action="store_true",
                      help="look at the kernel's own structures too, from outside, after each operation (needs drgn)")  # fmt: skip
+    run.add_argument("--hold", action="store_true",
+                     help="pause a guest at its first finding, tell how drgn and gdb get at it, and wait for Enter")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print run.json instead of the table")
 
 

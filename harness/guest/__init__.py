@@ -4,7 +4,7 @@
 from harness.guest.accel import Accel
 from harness.guest.cell import probe, run_cell
 from harness.guest.halt import Halt
-from harness.guest.plan import CellPlan, Limits, Load
+from harness.guest.plan import CellPlan, Limits, Load, Waiting
 from harness.guest.record import BootRecord, CellRecord, Outcome, Stop, WorkloadRecord, load_cell
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Load",
     "Outcome",
     "Stop",
+    "Waiting",
     "WorkloadRecord",
     "load_cell",
     "probe",

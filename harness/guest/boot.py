@@ -20,7 +20,7 @@ from harness.guest.console import Console
 from harness.guest.ending import Ending
 from harness.guest.halt import Halt
 from harness.guest.monitor import Monitor
-from harness.guest.plan import CellPlan, Load
+from harness.guest.plan import CellPlan, Load, Waiting
 from harness.guest.port import Port
 from harness.guest.ram import node_sizes
 from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord, numbered
@@ -93,7 +93,7 @@ class Boot:
         directory = plan.directory.absolute()
         self._qemu = await process.start(
             build, directory, console_log=directory / self.record.console, suffix=suffix, swap_mib=plan.swap_mib,
-            shared=node_sizes(plan.memory_mib) if plan.witness else (),
+            shared=node_sizes(plan.memory_mib) if plan.shared else (),
         )  # fmt: skip
         self._console = Console(self._qemu.console, plan.directory / self.record.console, self._changed)
         self._monitor = Monitor(self._changed)
@@ -242,17 +242,20 @@ class Boot:
             raise Ended(Stop.INFRA, str(e)) from e
 
     async def _waited_for(self, record: Record) -> None:
-        """The guest goes on after it was looked at."""
-        if self.plan.witness is not None:
-            segment = len(self._port.reader.segments) - 1
-            await self._monitor.pause()
+        """The guest goes on after it was looked at.  The time that this takes is nobody's."""
+        begin = time.monotonic()
+        witness = self.plan.witness
+        if self.plan.shared:
             try:
-                await asyncio.to_thread(self.plan.witness.look, segment, record["seq"])
-                if self.plan.on_look is not None:
-                    await self.plan.on_look()
+                if witness is not None:
+                    await self._monitor.pause()
+                    await asyncio.to_thread(witness.look, len(self._port.reader.segments) - 1, record["seq"])
+                if self.plan.on_wait is not None:
+                    qemu = self._qemu
+                    await self.plan.on_wait(Waiting(self.record.number, record, qemu.pid, qemu.ram, self._monitor))
             finally:
                 await self._monitor.go_on()
-            self._seen = replace(self._seen, record=time.monotonic())  # the guest was made to wait
+            self._seen = self._seen.later(time.monotonic() - begin)
         self._port.send(f"ack {record['seq']}\n")
 
     def _boot_record(self, record: Record) -> None:

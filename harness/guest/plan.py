@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from harness.guest.monitor import Monitor
+from harness.journal.reader import Record
 from harness.store import Store
 from harness.targets import Target
 
@@ -31,6 +33,17 @@ class Witness(Protocol):
 
     def detach(self) -> None:
         """It is gone."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A guest that waits for the host after a record."""
+
+    boot: int
+    record: Record
+    qemu: int  # its process
+    ram: tuple[int, ...]  # QEMU's file descriptors of each NUMA node's memory
+    monitor: Monitor
 
 
 # By the argument sync, as workloads/lib/tell.c has it.
@@ -105,7 +118,13 @@ class CellPlan:
     limits: Limits = Limits()
     fail_fast: bool = False  # no further boot after a crash or a hang
     witness: Witness | None = None  # looks each time that a workload waits
-    on_look: Callable[[], Awaitable[None]] | None = None  # then this is waited for, and the guest is still paused
+    # Awaited each time that a workload waits, after the witness, and the guest is still paused if there is one.
+    on_wait: Callable[[Waiting], Awaitable[None]] | None = None
+
+    @property
+    def shared(self) -> bool:
+        """The guest's memory is to be looked at from outside."""
+        return self.witness is not None or self.on_wait is not None
 
     @property
     def memory_mib(self) -> int:

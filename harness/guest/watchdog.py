@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from harness.guest.plan import Limits
 
@@ -30,6 +30,11 @@ class Seen:
     record: float | None = None  # last record of the journal, or last command to the guest
     workload: float | None = None  # command to run the current workload
     poweroff: float | None = None  # command to power off
+
+    def later(self, seconds: float) -> Seen:
+        """The same with a time left out in which the guest was paused: all of it happened that much later."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Seen(**{name: at + seconds for name, at in moved.items() if at is not None})
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ loop that serves it.  What it reads are the files that anybody may judge again l
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,8 @@ class Live:
         self._boots: dict[int, tuple[IO[bytes], Replayer]] = {}
         self._looks: list[looks.Reader] = []
         self._wake = threading.Event()
+        self._caught_up = threading.Condition()
+        self._asked = self._done = 0
         self._ended = self._abandoned = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"oracle of {directory.name}", daemon=True)
@@ -71,6 +74,14 @@ class Live:
         """The second witness has looked, and the next record is still to come."""
         self._wake.set()
 
+    def settle(self) -> None:
+        """Wait until all that is there by now has been judged."""
+        with self._caught_up:
+            self._asked += 1
+            mine = self._asked
+            self._wake.set()
+            self._caught_up.wait_for(lambda: self._done >= mine or not self._thread.is_alive())
+
     def finish(self) -> dict[int, Replay]:
         """The journals replayed to their ends, by boot.  No boot is running any more.  May take as long as the oracle does."""
         self._end()
@@ -89,11 +100,18 @@ class Live:
             while not ended:
                 self._wake.wait()
                 self._wake.clear()
-                ended = self._ended  # before the last look
+                ended, asked = self._ended, self._asked  # before the last look
                 for file, replayer in list(self._boots.values()):
                     self._catch_up(file, replayer)
+                self._settled(asked)
         except BaseException as e:  # raised again in finish()
             self._failure = e
+        self._settled(sys.maxsize)
+
+    def _settled(self, asked: int) -> None:
+        with self._caught_up:
+            self._done = asked
+            self._caught_up.notify_all()
 
     def _catch_up(self, file: IO[bytes], replayer: Replayer) -> None:
         while not self._abandoned and (piece := file.read(PIECE)):

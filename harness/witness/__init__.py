@@ -4,6 +4,7 @@
 drgn is needed to learn from a vmlinux where things lie, and is imported only then.
 """
 
+from harness.witness.attach import attach_script
 from harness.witness.witness import KernelWitness, check
 
-__all__ = ["KernelWitness", "check"]
+__all__ = ["KernelWitness", "attach_script", "check"]

@@ -13,9 +13,9 @@ from harness.errors import CannotJudge
 from harness.guest.ram import ranges
 from harness.targets import Target
 from harness.witness import debuginfo, elf
+from harness.witness.kernel_memory import kernel_memory, way_of
 from harness.witness.look import Looker
-from harness.witness.memory import Memory, Ram, find_image
-from harness.witness.paging import format_for
+from harness.witness.memory import Ram
 
 log = logging.getLogger("harness.witness")
 
@@ -56,17 +56,10 @@ class KernelWitness:
         if not pieces:
             raise CannotJudge("--witness: QEMU does not tell where the guest's memory is (info mtree -f)")
         self._ram = Ram(ram, pieces)
-        vmlinux, layout = self._elf, self._layout
-        base = find_image(self._ram, layout.symbols.get("linux_banner", 0), vmlinux.start, vmlinux.banner)
-        direct = [(vmlinux.start, vmlinux.end, base)]
-        if self._target.direct_map:
-            direct.append((self._target.direct_map, self._target.direct_map + max(end for _, end in self._ram.ranges), 0))
-        root = layout.symbols.get("init_top_pgt") or layout.symbols.get("swapper_pg_dir", 0)
-        tables = format_for(self._target.mmu, vmlinux.start, self._target.page_size)
-        memory = Memory(self._ram, direct, tables, root - vmlinux.start + base, self._target.page_size)
-        self._looker = Looker(memory, layout)
+        memory = kernel_memory(self._ram, self._elf, self._layout, way_of(self._target))
+        self._looker = Looker(memory, self._layout)
         self._writer = looks.Writer(self._directory / looks.name(boot))
-        log.info("%s: the kernel's image is at physical address %#x", self._target.name, base)
+        log.info("%s: the kernel's image is at physical address %#x", self._target.name, memory.physical(self._elf.start))
 
     def look(self, segment: int, seq: int) -> None:
         """The guest is paused after this record of the boot's workload number ``segment``.  OSError if the disk is full."""

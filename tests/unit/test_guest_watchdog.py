@@ -47,3 +47,10 @@ def test_words() -> None:
 @pytest.mark.parametrize(("took", "expected", "scale"), [(0.5, 1.0, 1.0), (1.0, 1.0, 1.0), (60.0, 1.2, 50.0), (3.0, 0.0, 1.0)])
 def test_slowness(took: float, expected: float, scale: float) -> None:
     assert slowness(took, expected) == pytest.approx(scale)
+
+
+def test_the_time_that_a_guest_is_paused_counts_against_no_deadline() -> None:
+    seen = Seen(started=0, console=1, hello=2, record=100, workload=50)
+    assert seen.later(1000) == Seen(started=1000, console=1001, hello=1002, record=1100, workload=1050)
+    assert check(1101, seen, 1.0, Limits()) is not None
+    assert check(1101, seen.later(1000), 1.0, Limits()) is None

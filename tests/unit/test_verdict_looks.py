@@ -198,3 +198,31 @@ def test_looks_that_end_early_are_a_warning(tmp_path: Path, calls: list[Call]) -
     path.write_bytes(path.read_bytes() + b"garbage" * 9)
     warnings = judge_cell(tmp_path, "x86_64", "x86_64", PLANNED, {}, Witnessed).warnings
     assert any(w.startswith("boot 1: the second witness's looks are not judged to the end: damaged") for w in warnings)
+
+
+def test_a_guest_that_waits_can_wait_for_the_verdict(tmp_path: Path, calls: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Witnessed.step
+
+    def slow(self: Witnessed, record: Record, /) -> list[Finding]:
+        time.sleep(0.005)
+        return plain(self, record)
+
+    monkeypatch.setattr(Witnessed, "step", slow)
+    found: list[Finding] = []
+    data = journal().data
+    with Live(tmp_path, found.append, Witnessed) as live:
+        for n, _ in enumerate(grow(tmp_path, live, data, 0)):
+            live.settle()
+            assert calls[-1][1:3] == ("look", waits(data)[n][1])
+            assert bool(found) is (n >= 3)
+
+
+def test_who_waits_for_a_judgement_that_failed_is_not_kept(tmp_path: Path, calls: list[Call]) -> None:
+    def broken(finding: Finding) -> None:
+        raise RuntimeError(finding.signature)
+
+    with Live(tmp_path, broken, Witnessed) as live:
+        for _ in grow(tmp_path, live, journal().data, 0):
+            live.settle()
+        with pytest.raises(RuntimeError, match="P6:reference-leak"):
+            live.finish()
