@@ -114,11 +114,43 @@ static void choose_page(void)
 }
 
 /*
+ * A KSM page that no item leads to is still somebody's: Q's, which was never
+ * mergeable, and whose fork has let ksmd have its page.  The tree cannot be
+ * emptied then.
+ */
+static void stay_for_a_stranger(void)
+{
+	struct actor *q, *p, *child;
+
+	q = spawn_filled("Q", page_size(), 1);
+	p = spawn_filled("P", page_size(), 1);
+	mergeable(p, "a", 0, ALL_PAGES);
+	child = fork_actor(q, "C");
+	mergeable(child, "a", 0, ALL_PAGES);
+	scan(2);
+	observe("merged, with Q's page");
+	exit_actor(p);
+	exit_actor(child);
+	scan(1);
+	observe("only Q has it");
+	ksm_try("max_page_sharing", "5");
+	ksm_try("merge_across_nodes", "0");
+	ksm_run(2);
+	ksm_try("max_page_sharing", "5");
+	observe("unmerged, and Q still has it");
+	ksm_run(1);
+	verify(q, "a", 0, ALL_PAGES);
+	exit_actor(q);
+	ksm_try("max_page_sharing", "5");
+	observe("nobody has it");
+}
+
+/*
  * max_page_sharing limits the items of one KSM page, so that walks stay short:
  * a content that more share gets several pages, in a chain.  Forks go beyond
  * the limit.  Chains are pruned when a search passes them, and a chain of one
  * page is made a plain node again.  The limit can only be set while nothing is
- * merged.
+ * merged and no KSM page is mapped.
  */
 WORKLOAD(chains, "P20", "max_page_sharing: chains of pages with one content, their growth, pruning and reclaim")
 {
@@ -133,6 +165,7 @@ WORKLOAD(chains, "P20", "max_page_sharing: chains of pages with one content, the
 	share_in_chains(1);
 	lose_owners();
 	choose_page();
+	stay_for_a_stranger();
 
 	/* As most kernels have it: nothing is pruned for a while, here for long. */
 	ksm_set("stable_node_chains_prune_millisecs", "1000000000");

@@ -142,7 +142,7 @@ def _hugepage(model: Model, op: Fields, ret: Fields) -> None:
 
 
 def _nothing(model: Model, op: Fields, ret: Fields) -> None:
-    """Nothing that the model knows of is changed: churn, thp."""
+    """Nothing that the model knows of is changed: churn, thp, twin."""
 
 
 def _move(model: Model, op: Fields, ret: Fields) -> None:
@@ -166,11 +166,16 @@ def _idle_set(model: Model, op: Fields, ret: Fields) -> None:
     ageing.idle_set(*pages_of(model, op))
 
 
+def _hand_over(model: Model, op: Fields, ret: Fields) -> None:
+    """A process exits whose mm another one has too (mmput: mm_users is not 0): nothing is gone."""
+    model.actor(op.text("actor")).pid = ret.number("pid", 0)
+
+
 OPERATIONS: dict[str, Apply] = {
     "spawn": _spawn, "map": _map, "fill": _write, "write": _write, "read": _read, "mergeable": _mergeable,
     "unmergeable": _unmergeable, "pageout": _pageout, "fork": _fork, "exit": _exit, "exec": _exec, "munmap": _munmap,
     "mprotect": _mprotect, "mlock": _mlock, "munlock": _munlock, "pin": _pin, "unpin": _unpin, "run": _run,
     "churn": _nothing, "compact": _compact, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback,
     "idle_set": _idle_set, "mremap": _mremap, "resize": _resize, "renew": _renew, "bind": _bind, "hugepage": _hugepage,
-    "thp": _nothing,
+    "thp": _nothing, "twin": _nothing, "hand_over": _hand_over,
 }  # fmt: skip

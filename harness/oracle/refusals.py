@@ -38,6 +38,7 @@ _DUTIES = {
     "mremap": _Duty("P11", "KSM pages are broken before they are moved (move_vma: ksm_madvise), which needs memory only"),
     "resize": _Duty("P11", _SYSCALL),
     "renew": _Duty("P11", _SYSCALL),
+    "putback": _Duty("P19", "a page with a reference too many is isolated, cannot be migrated (EBUSY), and is put back"),
     "read": _Duty("P16", _FAULT),
     "touch": _Duty("P16", _FAULT),
     "verify": _Duty("P16", _FAULT),

@@ -181,17 +181,46 @@ class StableTree:
                 root.doubtful = few and (root.doubtful or crowded or self.prunes is None)
 
     def remove_unmapped(self) -> None:
-        """remove_all_stable_nodes: at run=2, and when a tunable of the tree changes; nodes whose page is mapped stay."""
-        for node in self.nodes():
-            if node.stale:
-                self.remove_node(node)
-            elif not node.page.ptes:
+        """remove_all_stable_nodes: at run=2, and when a tunable of the tree changes.
+
+        A tree is left alone from its first such node on.  Where it has several contents which of them went before is
+        not known, as it begins at the top of the rb-tree.
+        """
+        trees: dict[int, list[Key]] = {}
+        for key in self.roots:
+            trees.setdefault(key[0], []).append(key)
+        for keys in trees.values():
+            sure = len(keys) == 1 or not any(node.in_use for key in keys for node in self._dups(key))
+            for key in keys:
+                if sure:
+                    self._remove_root(key)
+                else:
+                    self._may_go(self.roots[key])
+
+    def _dups(self, key: Key) -> list[Node]:
+        root = self.roots[key]
+        return list(root.dups) if isinstance(root, Chain) else [root]
+
+    def _remove_root(self, key: Key) -> None:
+        """remove_stable_node_chain: dup by dup, to the first that is mapped."""
+        root = self.roots[key]
+        for node in self._dups(key):
+            if node.in_use:
+                return
+            if not node.stale:
                 node.page.node = None
-                self.remove_node(node)
-        for key, root in list(self.roots.items()):
-            if isinstance(root, Chain) and not root.dups:
-                del self.roots[key]
-                self.chains -= 1
+            self.remove_node(node)
+        if isinstance(root, Chain):
+            del self.roots[key]
+            self.chains -= 1
+
+    @staticmethod
+    def _may_go(root: Node | Chain) -> None:
+        for node in root.dups if isinstance(root, Chain) else [root]:
+            if not node.stale and not node.in_use and node.page.entry is not None:
+                node.page.entry.unsure = True  # a KSM page with or without a node
+        if isinstance(root, Chain):
+            root.doubtful = True
 
 
 def _let_go(item: Item) -> None:

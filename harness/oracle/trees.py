@@ -61,6 +61,11 @@ class Node:
         """get_ksm_page would find that the page is no longer this node's."""
         return self.page.freed or self.page.node is not self
 
+    @property
+    def in_use(self) -> bool:
+        """remove_stable_node refuses: its page is mapped."""
+        return not self.stale and bool(self.page.ptes)
+
 
 class Chain:
     """A stable node whose dups all have the same content, each full but perhaps one."""

@@ -28,7 +28,7 @@ def refusal(ksmd: Ksmd, file: str, value: int) -> str | None:
         return "" if file in _ANY_VALUE else None
     if not valid:
         return "EINVAL"
-    busy = tree.pages_shared or any(not node.stale and node.page.ptes for node in tree.nodes())
+    busy = tree.pages_shared or any(node.in_use for node in tree.nodes())
     return "EBUSY" if changes and busy else ""
 
 

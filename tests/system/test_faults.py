@@ -61,6 +61,14 @@ def test_a_journal_that_is_not_whole_is_lost(harness: Harness) -> None:
     assert "ENOMEM" in ended.workload("fault_error").reason
 
 
+def test_what_the_kernel_refuses_is_held_against_it(harness: Harness) -> None:
+    ended = fault(harness, "fault_refused", "fault_died")
+    assert ended.code == 1, ended.told()
+    assert ended.verdicts() == {"fault_refused": "FAIL", "fault_died": "FAIL", "new_fork": "PASS"}, ended.told()
+    assert [f.signature for f in ended.workload("fault_refused").findings] == ["P11:refused:resize"], ended.told()
+    assert [f.signature for f in ended.workload("fault_died").findings] == ["P16:killed:read"], ended.told()
+
+
 def test_skip_has_its_reason(harness: Harness) -> None:
     ended = fault(harness, "fault_skip")
     assert ended.code == 0, ended.told()

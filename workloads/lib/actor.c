@@ -93,10 +93,15 @@ static long do_putback(struct slot *s)
 {
 	long count = 0;
 
-	for (size_t at = 0; at < s->bytes; at += page_size())
-		if (madvise((void *)(s->addr + at), page_size(),
-			    MADV_SOFT_OFFLINE) < 0 && errno == EBUSY)
-			count++;
+	for (size_t at = 0; at < s->bytes; at += page_size()) {
+		if (!madvise((void *)(s->addr + at), page_size(), MADV_SOFT_OFFLINE))
+			continue;
+		count += errno == EBUSY;
+		if (errno != EINVAL)
+			continue;
+		errno = EOPNOTSUPP;	/* without MEMORY_FAILURE */
+		return -1;
+	}
 	return count;
 }
 
@@ -260,6 +265,7 @@ struct actor *new_actor(const char *name)
 	a->slot = &slots[a - actors];
 	snprintf(a->name, sizeof(a->name), "%s", name);
 	a->nareas = 0;
+	a->twin = 0;
 	a->alive = true;
 	a->slot->asked = a->slot->answered = 0;
 	return a;
@@ -396,15 +402,12 @@ static void forget_areas(struct actor *a)
 	a->nareas = 0;
 }
 
-void exit_actor(struct actor *a)
+void end_process(struct actor *a)
 {
 	double deadline = monotonic_seconds() + patient(ANSWER_SECONDS);
 	int status = 0;
 	pid_t reaped;
 
-	op_begin("exit");
-	j_str("actor", a->name);
-	op_go();
 	wake(a, REQ_EXIT);
 	while (!(reaped = waitpid(a->pid, &status, WNOHANG))) {
 		if (monotonic_seconds() > deadline)
@@ -413,6 +416,15 @@ void exit_actor(struct actor *a)
 	}
 	if (reaped < 0)
 		fail("waitpid", errno, "%s (pid %d)", a->name, a->pid);
+}
+
+void exit_actor(struct actor *a)
+{
+	op_begin("exit");
+	j_str("actor", a->name);
+	op_go();
+	end_twin(a);
+	end_process(a);
 	a->alive = false;
 	forget_areas(a);
 	op_done();

@@ -42,6 +42,7 @@ struct content_run {
  */
 struct slot {
 	uint32_t asked, answered;
+	uint32_t turn;		/* the twin may act: twin.c */
 	enum request request;
 	unsigned long addr;
 	size_t bytes, page;
@@ -69,6 +70,7 @@ struct area {
 struct actor {
 	char name[NAME_MAX_LEN + 1];
 	pid_t pid;
+	pid_t twin;		/* another process with its mm, or 0 */
 	bool alive;
 	char memcg[NAME_MAX_LEN + 1];
 	struct slot *slot;
@@ -90,6 +92,10 @@ void actors_init(void);
 struct actor *new_actor(const char *name);
 void start_actor(struct actor *a, const char *memcg);
 struct area *find_area(struct actor *a, const char *name);
+/* Let the actor's process exit, and reap it. */
+void end_process(struct actor *a);
+/* twin.c: the other process with the actor's mm, if there is one, is killed. */
+void end_twin(struct actor *a);
 /* Let the actor do what its slot says and wait; rc, negative is failure. */
 long ask(struct actor *a, enum request request);
 /* The same, but failure is told as a refusal and ends the workload. */

@@ -57,8 +57,8 @@ void putback(struct actor *a, const char *area, size_t first, size_t count)
 	op_go();
 	must(a, REQ_PUTBACK, "putback");
 	if ((size_t)a->slot->rc != a->slot->bytes / page_size())
-		fail("putback", 0, "%ld of %zu pages were put back", a->slot->rc,
-		     a->slot->bytes / page_size());
+		refused("putback", 0, "%ld of %zu pages were put back",
+			a->slot->rc, a->slot->bytes / page_size());
 	op_done();
 }
 

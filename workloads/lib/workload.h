@@ -60,6 +60,13 @@ void exit_actor(struct actor *actor);
 void exec_actor(struct actor *actor);
 
 /*
+ * Another process with the actor's mm; it waits.  hand_over(): the actor's own
+ * exits, and the twin is the actor from now on.
+ */
+void twin(struct actor *actor);
+void hand_over(struct actor *actor);
+
+/*
  * The memcg "u", beside the one that all actors start in ("t"), with a control
  * of its own.  spawn_in() and move_actor() put actors there; what an actor has
  * touched before stays charged to where it was.
