@@ -206,9 +206,10 @@ class Ksmd:
             item.state = State.UNSTABLE
             self.pages_unshared += 1
             return
-        tree_pte = other.mm.ptes[other.addr]
-        tree_page, tree_vma = tree_pte.page, other.mm.vma_at(other.addr)
-        assert tree_page is not None and tree_vma is not None
+        tree_pte, tree_vma = other.mm.ptes.get(other.addr), other.mm.vma_at(other.addr)
+        if tree_pte is None or tree_pte.page is None or tree_vma is None or not tree_vma.flags.mergeable:
+            return  # get_mergeable_page finds none: gone since the batch that put it there
+        tree_page = tree_pte.page
         if tree_page is page:  # "Don't substitute a ksm page for a forked page."
             return
         if page.compound is not None and page.compound is tree_page.compound:

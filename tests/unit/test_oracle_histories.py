@@ -164,6 +164,13 @@ class Histories(RuleBasedStateMachine):
         for _ in range(scans):
             self.model.ksmd.scan()
 
+    @rule(pages=st.integers(1, 12))
+    def batch(self, pages: int) -> None:
+        assume(self.model.run == 1)
+        self.model.begin_op("batch")
+        ended = self.model.ksmd.batch(pages)
+        assert ended == (self.model.ksmd.cursor is None)
+
     @rule()
     def merge_fork_and_reclaim(self) -> None:
         """The case that it is all about, often."""

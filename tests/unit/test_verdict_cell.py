@@ -229,6 +229,16 @@ def test_taint_at_the_reset_blames_the_workload_before_it(tmp_path: Path) -> Non
     assert any("reset after new_fork was not clean: taint 513" in w for w in result.warnings)
 
 
+def test_an_anchor_that_could_not_be_made_mergeable_is_a_warning(tmp_path: Path) -> None:
+    j = Journal()
+    j.hello(anchor="EINVAL")
+    j.reset("new_fork")
+    new_fork(j)
+    write_cell(tmp_path, [j], [("new_fork", Outcome.ENDED, 1, "")])
+    result = judge_cell(tmp_path, "x86_64", "x86_64", PLANNED, make=Scripted())
+    assert any("MADV_MERGEABLE failed with EINVAL" in w for w in result.warnings)
+
+
 def test_guest_that_never_says_hello(tmp_path: Path) -> None:
     record = write_cell(tmp_path, [None], [("new_fork", Outcome.NOTRUN, 0, "")], ["Kernel panic - not syncing: VFS: no root\n"])
     record.boots[0].stop, record.boots[0].reason = Stop.NO_TOKEN, "the guest went down before init said hello"
