@@ -62,16 +62,6 @@ static void j_vmstat_keys(void)
 	j_close(']');
 }
 
-long long meminfo_kb(const char *key)
-{
-	char text[8192], *at;
-
-	if (read_file("/proc/meminfo", text, sizeof(text)) <= 0)
-		return -1;
-	at = strstr(text, key);
-	return at ? strtoll(at + strlen(key) + 1, NULL, 10) : -1;
-}
-
 /*
  * Does /proc/kpageflags call ordinary anonymous memory a KSM page?  6.12 does,
  * as it tests a page's mapping for PAGE_MAPPING_KSM, of which PAGE_MAPPING_ANON

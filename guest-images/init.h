@@ -24,7 +24,6 @@ pid_t start_anchor(int *error);
 /* hello.c: what init tells the host of the guest and its kernel. */
 void say_hello(int anchor_error);
 void send_dmesg(void);
-long long meminfo_kb(const char *key);
 
 /* reset.c: the same beginning for each workload. */
 bool kill_rest(pid_t anchor);

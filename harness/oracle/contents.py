@@ -77,7 +77,7 @@ def _content(mm: Mm, places: Places, want: int, got: int) -> Difference:
 def _poison(mm: Mm, places: Places, want: int, got: int) -> Difference:
     killed = got == SIGBUS
     return Difference(
-        kind="killed" if killed else "poison-read", op="verify", prop="P21", tier=Tier.SAFETY, places=places,
+        kind="killed" if killed else "poison-read", op="verify", tier=Tier.SAFETY, places=places,
         summary=f"{who([mm])} " + ("got SIGBUS in" if killed else "could read") + f" {pages(places.count())}"
         + (" without a memory error" if killed else " with a memory error that was taken from its mappers"),
         expected="SIGBUS" if not killed else f"content {want}", seen="SIGBUS" if killed else f"content {got}",

@@ -126,8 +126,10 @@ class Judge:
         """The property that a difference of this kind after this operation breaks."""
         if op in _MOVES:
             return "P19"
-        if op == "hwpoison":
+        if op == "hwpoison" or kind == "poison-read":
             return "P21"
+        if kind == "killed":
+            return "P21" if "P21" in self.shown else "P16"
         prop = self._attribute(kind, op)
         # What goes wrong in the bookkeeping of pages that were moved or poisoned before.
         return self.prop if self.prop in self.shown and prop in ("P1", "P14", "P15", "P16") else prop

@@ -51,6 +51,7 @@ class Oracle:
         self._judge = Judge(self.workload)
         self._pages = PageObserver(self.model)
         self._cpus = decimal(hello.get("cpus")) or 1
+        self._total_kb = decimal(hello.get("mem_kb"))
         self._counters = Counters(self.model, self.page_size, self._cpus)
         self._witness = Witness(self.model, self.page_size, self.notes)
         self.drawings = self._witness.drawings
@@ -141,7 +142,9 @@ class Oracle:
         self.notes.append(f"{ret.where}: {name} failed with {ret.data.get('errno') or 'no reason'}; the counters are not judged")
         self.model.memory.doubt(f"{name} failed")
         self._witness.adrift = self._witness.adrift or f"{name} failed"
-        return judge_refusal(op, ret, self._judge.in_progress("P14"), poisoned="P21" in self._judge.shown)
+        return judge_refusal(
+            op, ret, self._judge.in_progress("P14"), total_kb=self._total_kb, poisoned="P21" in self._judge.shown
+        )
 
     def _scan(self, op: Fields, ret: Fields) -> list[Difference]:
         begin, end = ret.number("from", 0), ret.number("to", 0)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from harness.findings import Tier
 from harness.oracle.judge import Difference
-from harness.oracle.records import Fields
+from harness.oracle.records import Fields, decimal
 
 # What may fail for the sake of the guest's memory, its limits, or what this kernel was built without.
 EXCUSED = frozenset({"ENOMEM", "EAGAIN", "EINTR", "ENOSPC", "EMFILE", "ENFILE", "ENOSYS", "EOPNOTSUPP", "ENOENT"})
+_AMPLE = 4  # of the guest's memory such a part: where so much is available nothing is short of it
 _SIGKILL = 9  # of the guest's OOM killer, most likely
 
 
@@ -48,15 +49,26 @@ _DUTIES = {
 _OTHER = _Duty("", _SYSCALL)
 
 
-def judge_refusal(op: Fields, ret: Fields, prop: str, *, poisoned: bool) -> list[Difference]:
-    """What it means that ``op`` ended with rc -1; ``prop`` is in progress, ``poisoned``: there are pages that nobody can read."""
+def short_of_memory(ret: Fields, total_kb: int | None) -> bool:
+    """Whether ENOMEM may be true: it is said of other failures too (kernel/fork.c: copy_mm, of all that dup_mm fails with)."""
+    available = decimal(ret.data.get("available_kb"))
+    return available is None or not total_kb or available < total_kb // _AMPLE
+
+
+def judge_refusal(op: Fields, ret: Fields, prop: str, *, total_kb: int | None, poisoned: bool) -> list[Difference]:
+    """What it means that ``op`` ended with rc -1.
+
+    ``prop`` is in progress; ``total_kb`` is the guest's memory; ``poisoned``: there are pages that nobody can read.
+    """
     name, error = op.text("op"), ret.text("errno")
     duty = _DUTIES.get(name, _OTHER)
     if ret.data.get("died") is not None:
         return _death(name, ret, poisoned=poisoned)
-    if error in EXCUSED or (error == "EHWPOISON" and poisoned):
+    needless = error == "ENOMEM" and not short_of_memory(ret, total_kb)
+    if (error in EXCUSED and not needless) or (error == "EHWPOISON" and poisoned):
         return []
     seen = "did not happen" if error == "ETIME" else f"failed with {error or 'no reason'}"
+    seen += f", with {ret.data.get('available_kb')} kB available" if needless else ""
     seen = "ended in SIGBUS" if error == "EHWPOISON" else seen
     return [
         Difference(

@@ -58,7 +58,7 @@ def test_a_journal_that_is_not_whole_is_lost(harness: Harness) -> None:
     assert {n: verdicts[n] for n in names} == dict.fromkeys(names, "LOST"), ended.told()
     assert verdicts["new_fork"] == "PASS"
     assert "checksum" in ended.workload("fault_changed").reason
-    assert "ENOMEM" in ended.workload("fault_error").reason
+    assert "ENOENT" in ended.workload("fault_error").reason
 
 
 def test_what_the_kernel_refuses_is_held_against_it(harness: Harness) -> None:

@@ -16,7 +16,7 @@ BROKEN = {
     "15-fork-refused": ("P15:refused:fork", "new_fork"),
     "18-unmerging-ends-at-hole": ("P18:refused:run", "unmerge"),
     "18-run-always-fails": ("P18:refused:run", "new_fork"),
-    "14-newcomer-ahead-of-cursor": ("P14:cursor:batch", "half_scanned"),
+    "14-newcomer-ahead-of-cursor": ("P14:still-ksm:scan", "half_scanned"),
 }
 
 

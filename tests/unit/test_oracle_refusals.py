@@ -10,7 +10,7 @@ import pytest
 from harness.findings import Finding, Tier
 from harness.oracle import JournalContradiction
 
-from .oracle_story import N, Record, Story
+from .oracle_story import HELLO, N, Record, Story
 
 
 def refuse(story: Story, op: str, errno: str, results: Record | None = None, **arguments: Any) -> list[Finding]:
@@ -53,6 +53,15 @@ def test_what_may_fail_for_the_guests_sake_is_none(errno: str) -> None:
     assert refuse(story, "run", errno, value="2") == []
     assert any("run failed" in n for n in story.oracle.notes)
     assert story.model.memory.unsure
+
+
+@pytest.mark.parametrize(("available", "signatures"), [(100_000, []), (200_000, ["P15:refused:fork"])])
+def test_memory_is_not_short_where_much_is_available(available: int, signatures: list[str]) -> None:
+    """copy_mm says ENOMEM whatever dup_mm failed with."""
+    story = Story(hello={**HELLO, "mem_kb": 500_000})
+    story.merged()
+    found = refuse(story, "fork", "ENOMEM", {"available_kb": available}, actor="P1", child="C")
+    assert [f.signature for f in found] == signatures
 
 
 def test_a_tunable_that_takes_any_number_must_take_it() -> None:

@@ -138,6 +138,16 @@ void j_system_files(void)
 	j_system("meminfo", "/proc/meminfo");
 }
 
+long long meminfo_kb(const char *key)
+{
+	char text[8192], *at;
+
+	if (read_file("/proc/meminfo", text, sizeof(text)) <= 0)
+		return -1;
+	at = strstr(text, key);
+	return at ? strtoll(at + strlen(key) + 1, NULL, 10) : -1;
+}
+
 long long slab_objects(const char *cache)
 {
 	char path[128];

@@ -50,6 +50,8 @@ ssize_t read_file(const char *path, char *buf, size_t size);
 int write_file(const char *path, const char *text);
 long long read_number(const char *path, long long fallback);
 const char *errno_name(int error);
+/* A line of /proc/meminfo in kB ("MemTotal"), -1 if it is not there. */
+long long meminfo_kb(const char *key);
 
 /* Members common to init's reset record and to observations. */
 void j_ksm_files(void);

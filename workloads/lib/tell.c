@@ -96,6 +96,7 @@ void refused(const char *what, int error, const char *format, ...)
 
 	if (going_on) {
 		ret_begin(-1, error);
+		j_int("available_kb", meminfo_kb("MemAvailable"));
 		ret_end();
 	}
 	va_start(args, format);
