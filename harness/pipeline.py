@@ -29,6 +29,7 @@ from harness.kernel import Kernel, MakeError, build, contained, fragments, patch
 from harness.report import write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from harness.source import Source, Spec, parse_spec, resolve
+from harness.source.git import commit_of
 from harness.source.resolve import release_of
 from harness.store import Store, write_atomically
 from harness.targets import Target
@@ -85,6 +86,8 @@ def check(plan: RunPlan) -> None:
     if spec.kind == "tree":
         release_of(Path(spec.value))
         outdir.refuse_inside(plan.out, Path(spec.value))
+    if spec.kind == "git":
+        commit_of(Path(spec.value), spec.version, spec)
     patches.load(plan.patches)
     for path in plan.fragments:
         fragments.read(path)

@@ -78,7 +78,7 @@ def mutate(options: argparse.Namespace) -> ExitCode:
     plan = _plan(options)
     spec = parse_spec(plan.run.kernel)
     if spec.kind == "image":
-        raise UsageError(f"{plan.run.kernel} is a ready image: mutants need a source (debian: or tree:)")
+        raise UsageError(f"{plan.run.kernel} is a ready image: mutants need a source (debian:, tree:, git: or tarball:)")
     if spec.kind == "tree":
         outdir.refuse_inside(plan.out, Path(spec.value))
     _take(plan.out)
@@ -106,13 +106,16 @@ def make_mutants(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness mutants``."""
     spec = parse_spec(options.kernel)
     if spec.kind == "image":
-        raise UsageError(f"{options.kernel} is a ready image: mutants are made from a source (debian: or tree:)")
+        raise UsageError(f"{options.kernel} is a ready image: mutants are made from a source (debian:, tree:, git: or tarball:)")
     source = resolve(spec, store.Store())
     chosen_functions = [name for name in options.function.split(",") if name]
     made: list[generator.Made] = []
     for path in generator.FILES:
         try:
-            text = (source.root / path).read_text(encoding="utf-8")
+            file = source.files.read(path)
+            if file is None:
+                raise FileNotFoundError("there is no such file")
+            text = file.content.decode()
             made += generator.mutants(path, text, chosen_functions)
         except (OSError, ValueError) as e:
             raise UsageError(f"{options.kernel}: cannot make mutants of {path}: {e}") from e

@@ -18,13 +18,13 @@ from typing import Any
 from harness import interruption
 from harness.errors import BuildError, HostError, UsageError
 from harness.kernel import buildlog, fragments, kernel, patches, prebuilt, slots, sync, toolchain
-from harness.kernel.content import File
 from harness.kernel.fragments import Option
 from harness.kernel.kernel import Kernel
 from harness.kernel.make import Kbuild, Progress, make, recover
 from harness.kernel.patches import Patch
 from harness.kernel.toolchain import Toolchain
 from harness.source import Source
+from harness.source.content import File
 from harness.store import Store, write_atomically
 from harness.targets import Target
 
@@ -184,7 +184,7 @@ def _compile(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progre
     """Build in a slot and store the result."""
     began = time.monotonic()
     with store.scratch() as scratch:
-        patched = patches.apply(plan.patches, plan.source.root, scratch)
+        patched = patches.apply(plan.patches, plan.source.files, scratch)
     store.pin(store.root / "ccache")
     _tell(progress, f"{plan.target.name}: bringing a private copy of {plan.source.spec} up to date")
 
@@ -229,7 +229,9 @@ def build(
     """
     if source.kind == "image":
         if patches or fragments:
-            raise UsageError(f"{source.spec} is a ready image: --patch and config fragments need a source (debian: or tree:)")
+            raise UsageError(
+                f"{source.spec} is a ready image: --patch and config fragments need a source (debian:, tree:, git: or tarball:)"
+            )
         return prebuilt.wrap(source, target, store)
     plan = _plan(source, target, patches, fragments)
     place = kernel.directory_of(store, plan.key)

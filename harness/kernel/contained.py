@@ -8,7 +8,6 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.kernel import patches
-from harness.kernel.content import read_file
 from harness.source import Source, contains
 from harness.store import Store
 
@@ -21,10 +20,10 @@ def contained(source: Source, patch_files: Sequence[Path], store: Store) -> cont
     if source.kind == "image":
         raise UsageError(f"{source.spec} is a ready image: what it contains is seen in its source")
     with store.scratch() as scratch:
-        patched = patches.apply(patches.load(patch_files), source.root, scratch)
+        patched = patches.apply(patches.load(patch_files), source.files, scratch)
 
     def read(path: str) -> str | None:
-        file = patched[path] if path in patched else read_file(source.root, path)
+        file = patched[path] if path in patched else source.files.read(path)
         return file.content.decode(errors="surrogateescape") if file else None
 
     return contains.examine(read, store, contains.history(source.root, source.revision))

@@ -1,45 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Single files of a source tree: read, compared, and replaced without writing through a link of any kind."""
+"""Single files of a private copy: replaced and removed without writing through a link of any kind."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from harness.source.manifest import describe, mode_of, read_content
-
-
-@dataclass(frozen=True)
-class File:
-    """Mode as git has it (100644, 100755, 120000) and content; of a symbolic link the content is its target."""
-
-    mode: str
-    content: bytes
-
-    @property
-    def value(self) -> str:
-        """As a manifest has it."""
-        return describe(self.mode, self.content)
-
-
-def blocked_by_link(root: Path, path: str) -> str:
-    """The first directory on the way to ``path`` that is a symbolic link, or "": beyond it lies another file."""
-    for parent in reversed(PurePosixPath(path).parents[:-1]):
-        if (root / parent).is_symlink():
-            return str(parent)
-    return ""
-
-
-def read_file(root: Path, path: str) -> File | None:
-    """The file at ``path``, or None where there is none (a directory is none)."""
-    full = f"{root}/{path}"
-    try:
-        mode = mode_of(os.lstat(full).st_mode)
-        return File(mode, read_content(full, mode)) if mode else None
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+from harness.source.content import File
 
 
 def write_file(root: Path, path: str, file: File, scratch: Path) -> None:

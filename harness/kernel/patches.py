@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness.errors import BuildError, UsageError
-from harness.kernel.content import File, blocked_by_link, read_file, write_file
+from harness.kernel.content import write_file
 from harness.source.command import neutral_environment, require, run
+from harness.source.content import File, Tree, blocked_by_link, read_file
 
 log = logging.getLogger("harness.kernel")
 
@@ -120,22 +121,22 @@ def _refusal(patch: Patch, output: str) -> BuildError:
     return BuildError(f"patch {patch.name} does not apply: {lines[-1].strip() if lines else 'patch(1) gave no reason'}")
 
 
-def apply(patches: Sequence[Patch], root: Path, scratch: Path) -> Mapping[str, File | None]:
+def apply(patches: Sequence[Patch], source: Tree, scratch: Path) -> Mapping[str, File | None]:
     """The files that the patches leave behind, by path; None for one that they remove.
 
-    ``root`` is only read.  BuildError names the patch, and file and line of the first hunk, that does not apply.
+    ``source`` is only read.  BuildError names the patch, and file and line of the first hunk, that does not apply.
     """
     if not patches:
         return {}
     require("patch", "--patch")
     touched = sorted(frozenset[str]().union(*(patch.touches for patch in patches)))
     for path in touched:
-        if link := blocked_by_link(root, path):
+        if link := blocked_by_link(source, path):
             raise UsageError(f"a patch touches {path}, but {link} is a symbolic link in this tree; name the file itself")
     tree = scratch / "tree"
     tree.mkdir()
     for path in touched:
-        if (file := read_file(root, path)) is not None:
+        if (file := source.read(path)) is not None:
             write_file(tree, path, file, scratch)
     for number, patch in enumerate(patches):
         copy = scratch / f"{number}.patch"

@@ -20,11 +20,12 @@ from pathlib import Path
 
 from harness import interruption
 from harness.errors import BuildError, HostError
-from harness.kernel.content import File, read_file, remove_file, write_file
+from harness.kernel.content import remove_file, write_file
 from harness.kernel.slots import Slot
 from harness.source import Source
 from harness.source import manifest as manifests
 from harness.source.command import run
+from harness.source.content import File, read_file
 from harness.store import write_atomically
 
 log = logging.getLogger("harness.kernel")
@@ -72,15 +73,18 @@ def _manifest_file(slot: Slot) -> Path:
 def _original(source: Source, path: str) -> File | None:
     """A file of the source as it was when its identity was taken.  BuildError when it has changed since."""
     if source.manifest is None:
-        return read_file(source.root, path)
-    wanted = source.manifest.get(path)
-    if wanted is None:
+        return source.files.read(path)
+    if path not in source.manifest:
         return None
     try:
-        file = read_file(source.root, path)
+        return _unchanged(source, path, source.files.read(path))
     except OSError as e:
         raise BuildError(f"cannot read {source.root / path}: {e.strerror}") from e
-    if file is None or file.value != wanted:
+
+
+def _unchanged(source: Source, path: str, file: File | None) -> File:
+    """The file, if it is what the manifest says."""
+    if file is None or source.manifest is None or file.value != source.manifest[path]:
         raise BuildError(f"{source.root / path} changed while it was being copied; save your edits and run again")
     return file
 
@@ -92,9 +96,8 @@ def _copy_all(source: Source, slot: Slot) -> None:
         (slot.src / directory).mkdir(parents=True, exist_ok=True)
 
     def copy(paths: list[str]) -> None:
-        for path in paths:
-            file = _original(source, path)
-            assert file is not None
+        for path, found in source.files.read_all(paths):
+            file = _unchanged(source, path, found)
             full = f"{slot.src}/{path}"
             if file.mode == "120000":
                 os.symlink(os.fsdecode(file.content), full)  # noqa: PTH211
@@ -104,8 +107,9 @@ def _copy_all(source: Source, slot: Slot) -> None:
                 f.write(file.content)
 
     paths = list(source.manifest)
+    chunk = 8192 if source.tree else 512  # git is started for each
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for _ in pool.map(copy, [paths[i : i + 512] for i in range(0, len(paths), 512)]):
+        for _ in pool.map(copy, [paths[i : i + chunk] for i in range(0, len(paths), chunk)]):
             interruption.check()
 
 
@@ -116,6 +120,8 @@ def _fill(source: Source, slot: Slot) -> None:
         done = run(["cp", "--archive", "--link", "--", str(source.root), str(slot.src)], log=log)
         if done.status:
             raise HostError(f"cannot copy {source.root}: {done.last_error}")
+        if source.manifest is not None:
+            write_atomically(_manifest_file(slot), manifests.dumps(source.manifest))
     else:
         log.info("copying %d files of %s to %s", len(source.manifest or ()), source.root, slot.src)
         slot.src.mkdir()

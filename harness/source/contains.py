@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import CannotJudge
-from harness.source import mechanism
+from harness.source import git, mechanism
 from harness.source.command import neutral_environment, run
 from harness.source.mechanism import Piece
 from harness.store import Store
@@ -87,15 +87,12 @@ def as_committed(text: str, store: Store) -> bool:
 def history(repository: Path, revision: str) -> str:
     """What the repository knows of the commit, seen from a revision; "" where that is nothing."""
 
-    def git(*words: str) -> int:
-        argv = ["git", "-c", "safe.directory=*", "-C", str(repository), *words]
-        env = neutral_environment(GIT_OPTIONAL_LOCKS="0", GIT_NO_LAZY_FETCH="1", GIT_CONFIG_NOSYSTEM="1")
-        return run(argv, log=log, env=env, level=logging.DEBUG).status
-
-    if not revision or not shutil.which("git") or git("cat-file", "-e", f"{COMMIT}^{{commit}}"):
+    if not revision or git.ask(repository, "cat-file", "-e", f"{COMMIT}^{{commit}}") is None:
         return ""
-    found = git("merge-base", "--is-ancestor", COMMIT, revision)
-    if found > 1:
+    if git.ask(repository, "rev-parse", "--is-shallow-repository") != b"false\n":
+        return ""  # what leads to the commit may be cut off
+    found = git.ask(repository, "rev-list", "--max-count=1", COMMIT, f"^{revision}")
+    if found is None:
         return ""
     return f"commit {COMMIT[:12]} is {'no' if found else 'an'} ancestor of {revision[:12]}"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from harness.errors import HostError, UsageError
 from harness.interruption import interruptible
-from harness.source import banner, debian, tree
+from harness.source import banner, debian, git, tarball, tree
+from harness.source.content import Directory, Tree
 from harness.source.manifest import Manifest, identity
 from harness.source.spec import Spec
 from harness.store import Store
@@ -28,7 +29,9 @@ class Source:
     ``identity`` changes whenever the content does: the package's version, the hash of the tree, the hash of the image.
     ``release`` is for people (``6.1.192``); ``revision`` the commit that a tree was checked out from, which says nothing
     about edits; ``family`` names the private copies that serve it; ``pristine``: nobody writes to the tree, so that it may be
-    hard-linked; ``manifest``: the content of a tree that somebody may write to (harness.source.manifest).
+    hard-linked; ``manifest``: the content of a tree that somebody may write to, or that has neighbours
+    (harness.source.manifest).  ``root`` is where the source lies: a directory, a repository of which ``tree`` is a revision, or
+    an image.
     """
 
     spec: Spec
@@ -40,6 +43,12 @@ class Source:
     revision: str = ""
     pristine: bool = False
     manifest: Manifest | None = dataclasses.field(default=None, repr=False, compare=False)
+    tree: Tree | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def files(self) -> Tree:
+        """The source, file by file."""
+        return self.tree or Directory(self.root)
 
     @property
     def label(self) -> str:
@@ -57,9 +66,13 @@ def release_of(root: Path) -> str:
         head = (root / "Makefile").read_text(encoding="utf-8", errors="replace")[:4000]
     except OSError:
         head = ""
-    found: dict[str, str] = dict(_VERSION_LINE.findall(head))
-    if not (found.get("VERSION") and found.get("PATCHLEVEL") and (root / "arch").is_dir()):
-        raise UsageError(f"{root} is not a kernel source tree: its Makefile names no kernel version")
+    return _release(head if (root / "arch").is_dir() else "", str(root))
+
+
+def _release(makefile: str, where: str) -> str:
+    found: dict[str, str] = dict(_VERSION_LINE.findall(makefile))
+    if not (found.get("VERSION") and found.get("PATCHLEVEL")):
+        raise UsageError(f"{where} is not a kernel source tree: its Makefile names no kernel version")
     numbers = [found.get(key, "") for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
     return ".".join(number for number in numbers if number) + found.get("EXTRAVERSION", "")
 
@@ -89,6 +102,45 @@ def _tree(spec: Spec, store: Store) -> Source:
     )
 
 
+def _git(spec: Spec, store: Store) -> Source:
+    repository = Path(os.path.realpath(spec.value))
+    commit = git.commit_of(repository, spec.version, spec)
+    place = git.place_of(repository)
+    remembered = git.remembered(store, place)
+    revision = git.revision(repository, commit)
+    makefile = revision.read("Makefile")
+    is_kernel = makefile is not None and any(path.startswith("arch/") for path in revision.entries)
+    release = _release(makefile.content.decode(errors="replace")[:4000] if makefile and is_kernel else "", str(spec))
+    manifest = revision.manifest(remembered)
+    return Source(
+        spec,
+        repository,
+        "git",
+        identity(manifest),
+        release,
+        family=remembered.name,
+        revision=commit,
+        manifest=manifest,
+        tree=revision,
+    )
+
+
+def _tarball(spec: Spec, store: Store) -> Source:
+    root, manifest = tarball.locate(Path(os.path.realpath(spec.value)), store)
+    release = _release_of_archive(spec, root)
+    series = ".".join(release.split(".")[:2])
+    return Source(
+        spec, root, "tarball", identity(manifest), release, family=f"tarball-{series}", pristine=True, manifest=manifest
+    )
+
+
+def _release_of_archive(spec: Spec, root: Path) -> str:
+    try:
+        return release_of(root)
+    except UsageError as e:
+        raise UsageError(f"{spec} holds no kernel source tree: no Makefile of it names a kernel version") from e
+
+
 def _image(spec: Spec) -> Source:
     root = Path(os.path.realpath(spec.value))
     digest = hashlib.sha256()
@@ -111,6 +163,10 @@ def resolve(spec: Spec, store: Store) -> Source:
         with interruptible():
             if spec.kind == "debian":
                 return _debian(spec, store)
+            if spec.kind == "git":
+                return _git(spec, store)
+            if spec.kind == "tarball":
+                return _tarball(spec, store)
             return _tree(spec, store) if spec.kind == "tree" else _image(spec)
     except OSError as e:
         raise HostError(f"{spec}: {e.strerror} ({e.filename}); is the disk full?") from e

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The words in which a user names a kernel: ``debian:6.1``, ``debian:6.1=VERSION``, ``tree:PATH``, ``image:PATH``."""
+"""The words in which a user names a kernel: ``debian:6.1``, ``tree:PATH``, ``git:PATH@REV``, ``tarball:FILE``, ``image:PATH``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from harness.errors import UsageError
 
-FORMS = "debian:6.1, debian:6.1=VERSION, tree:PATH or image:PATH"
+FORMS = "debian:6.1, debian:6.1=VERSION, tree:PATH, git:PATH@REV, tarball:FILE or image:PATH"
 _SERIES = re.compile(r"[0-9]+\.[0-9]+")
 # Debian policy 5.6.12, without the epoch that kernels do not use.
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*")
@@ -18,14 +18,18 @@ _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*")
 
 @dataclass(frozen=True)
 class Spec:
-    """One kernel, as named: ``value`` is a series (debian) or an absolute path, ``version`` a pinned package version."""
+    """One kernel, as named.
 
-    kind: Literal["debian", "tree", "image"]
+    ``value`` is a series (debian) or an absolute path, ``version`` a pinned package version or (git) a revision.
+    """
+
+    kind: Literal["debian", "tree", "git", "tarball", "image"]
     value: str
     version: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.value}" + (f"={self.version}" if self.version else "")
+        mark = "@" if self.kind == "git" else "="
+        return f"{self.kind}:{self.value}" + (f"{mark}{self.version}" if self.version else "")
 
 
 def _debian(text: str, value: str) -> Spec:
@@ -35,6 +39,20 @@ def _debian(text: str, value: str) -> Spec:
     if equals and not _VERSION.fullmatch(version):
         raise UsageError(f"{text}: {version!r} is not a Debian package version; write it as in debian:6.1=6.1.140-1")
     return Spec("debian", series, version)
+
+
+def _git(text: str, value: str) -> Spec:
+    """The path ends at the last @ before which there is a directory: both may have more of them."""
+    places = [i for i, c in enumerate(value) if c == "@"]
+    if not places:
+        raise UsageError(f"{text}: no revision is named; write git:PATH@REV, for example git:{value}@HEAD")
+    for at in reversed(places):
+        path, revision = Path(value[:at] or ".").expanduser(), value[at + 1 :]
+        if path.is_dir():
+            if not revision or revision.startswith("-") or not revision.isprintable() or " " in revision:
+                raise UsageError(f"{text}: {revision!r} is no revision; write git:PATH@REV, with a branch, a tag or a commit")
+            return Spec("git", str(path.absolute()), revision)
+    raise UsageError(f"{text}: there is no directory {value[: places[0]]}")
 
 
 def parse_spec(text: str) -> Spec:
@@ -49,8 +67,10 @@ def parse_spec(text: str) -> Spec:
         if not path.is_dir():
             raise UsageError(f"{text}: there is no directory {path}")
         return Spec("tree", str(path.absolute()))
-    if kind == "image":
-        if not path.is_file():
-            raise UsageError(f"{text}: there is no file {path}")
-        return Spec("image", str(path.absolute()))
-    raise UsageError(f"{text!r} does not name a kernel: {kind!r} is none of debian, tree, image; write {FORMS}")
+    if kind == "git":
+        return _git(text, value)
+    if kind not in ("image", "tarball"):
+        raise UsageError(f"{text!r} does not name a kernel: {kind!r} is none of debian, tree, git, tarball, image; write {FORMS}")
+    if not path.is_file():
+        raise UsageError(f"{text}: there is no file {path}")
+    return Spec("image" if kind == "image" else "tarball", str(path.absolute()))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness import interruption
 from harness.errors import UsageError
-from harness.source.command import neutral_environment, require, run
+from harness.source import git
 from harness.source.manifest import Manifest, describe, mode_of, read_content
 from harness.store import Store, write_atomically
 
@@ -31,15 +31,8 @@ _CACHE_HEADER = "ksm-harness tree cache 1"
 
 def _git(work_tree: Path, *arguments: str, git_dir: Path | None = None) -> bytes | None:
     """Output of a git command that only reads, or None when it fails."""
-    require("git", "a kernel source tree")
     where = [f"--git-dir={git_dir}", f"--work-tree={work_tree}"] if git_dir else []
-    # The repository's own configuration must not start programs (fsmonitor), nor the owner of the tree matter to a reader.
-    argv = ["git", *where, "-c", "core.fsmonitor=false", "-c", "safe.directory=*", *arguments]
-    done = run(argv, log=log, cwd=work_tree, env=neutral_environment(GIT_OPTIONAL_LOCKS="0", GIT_CONFIG_NOSYSTEM="1"))
-    if done.status:
-        log.debug("git: %s", done.last_error)
-        return None
-    return done.output
+    return git.ask(work_tree, *where, *arguments)
 
 
 def _names(output: bytes) -> Iterable[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import BuildError, UsageError
 from harness.kernel import patches
-from harness.kernel.content import File
+from harness.source.content import Directory, File
 
 KSM = "one\ntwo\nthree\nfour\nfive\nsix\nseven\n"
 
@@ -44,7 +44,7 @@ def applied(root: Path, *texts: str) -> dict[str, File | None]:
         files.append(path)
     scratch = root.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    return dict(patches.apply(patches.load(files), root, scratch))
+    return dict(patches.apply(patches.load(files), Directory(root), scratch))
 
 
 def content(file: File | None) -> str:

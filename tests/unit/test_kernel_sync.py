@@ -15,9 +15,9 @@ import pytest
 
 from harness.errors import BuildError
 from harness.kernel import slots, sync
-from harness.kernel.content import File, read_file
 from harness.kernel.slots import Slot
 from harness.source import Source, Spec, parse_spec, resolve
+from harness.source.content import File, read_file
 from harness.store import Store
 
 
