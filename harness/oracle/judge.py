@@ -131,6 +131,8 @@ class Judge:
         if kind == "killed":
             return "P21" if "P21" in self.shown else "P16"
         prop = self._attribute(kind, op)
+        if kind in _HELD or kind in _LISTS or kind in _RMAP:
+            return prop  # seen at the very operation
         # What goes wrong in the bookkeeping of pages that were moved or poisoned before.
         return self.prop if self.prop in self.shown and prop in ("P1", "P14", "P15", "P16") else prop
 

@@ -94,8 +94,10 @@ class Oracle:
 
         It is to be made while ksmd and all actors stand still: at the end of an operation, or at an observation.
         """
-        found = self._witness.look(number, graph, draw=self._found_at == number)
-        return self._judge.findings(number, found)
+        found = self._judge.findings(number, self._witness.look(graph))
+        if found or self._found_at == number:
+            self._witness.draw(number)
+        return found
 
     # Operations.
 

@@ -218,7 +218,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def a_witness_finds_nothing(self) -> None:
         if hasattr(self, "witness"):
-            assert self.witness.look(0, self.kernel.look()) == []
+            assert self.witness.look(self.kernel.look()) == []
 
     @invariant()
     def everyone_sees_the_last_write(self) -> None:

@@ -7,7 +7,7 @@ Things are alike, and one box, when nothing but their addresses tells them apart
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 
 from harness.drawing import Box, Link, Panel
 from harness.graph import AnonVma, Item, Node, Vma
@@ -16,21 +16,25 @@ from harness.oracle.trees import State
 from harness.oracle.witness.lists import state
 from harness.oracle.witness.matching import Match
 from harness.oracle.witness.mismatch import Place
-from harness.oracle.witness.references import Held, Name, names, unnamed, who_holds
+from harness.oracle.witness.references import Held, Name, unnamed, who_holds
+from harness.oracle.witness.rmap import VM_MERGEABLE
 
 MOST = 40  # boxes of one column
 
 _STATES = {State.NONE: "in neither tree", State.UNSTABLE: "unstable", State.STABLE: "stable"}
 
 
-def panel(match: Match, title: str, odd: Collection[int] = (), ghosts: Collection[Place] = ()) -> Panel:
-    """``odd`` are the addresses to mark, ``ghosts`` the places of items that are not there and must be."""
-    return _Panel(match, odd).draw(title, ghosts)
+def panel(
+    match: Match, title: str, known: Mapping[int, Name], odd: Collection[int] = (), ghosts: Collection[Place] = ()
+) -> Panel:
+    """``known`` are the names of anon_vmas, ``odd`` the addresses to mark, ``ghosts`` the places of items that are missing."""
+    return _Panel(match, known, odd).draw(title, ghosts)
 
 
 class _Panel:
-    def __init__(self, match: Match, odd: Collection[int]) -> None:
+    def __init__(self, match: Match, known: Mapping[int, Name], odd: Collection[int]) -> None:
         self.match = match
+        self.known = known
         self.odd = set(odd)
         self.boxes: list[Box] = []
         self.links: dict[tuple[int, int], Link] = {}
@@ -53,8 +57,7 @@ class _Panel:
         for actor, area in dict.fromkeys(where[:2] for where in ghosts):
             pages = [where[2] for where in ghosts if where[:2] == (actor, area)]
             self._add(Box(1, f"{actor}.{area}{ranges(pages)}", "no rmap_item", len(pages), odd=True))
-        known = names(self.match)
-        avs = {a.address: b for a in anon_vmas if (b := self._anon_vma(a, held, known)) is not None}
+        avs = {a.address: b for a in anon_vmas if (b := self._anon_vma(a, held)) is not None}
         for item in graph.items.values():
             if item.address in boxes and item.anon_vma in avs:
                 self._link(boxes[item.address], avs[item.anon_vma])
@@ -62,14 +65,22 @@ class _Panel:
         return Panel(title, tuple(self.boxes), tuple(self.links.values()), self.left_out)
 
     def _relevant(self) -> list[AnonVma]:
-        """The anon_vmas that stable items hold, with all of the same root; what KSM has nothing to do with is left out."""
+        """The anon_vmas of mergeable areas and those that items hold, with all of the same root; and what is marked.
+
+        What KSM has nothing to do with is left out.
+        """
         graph = self.match.graph
-        held = {i.anon_vma for i in graph.items.values() if state(i) is State.STABLE}
-        roots = {a.root for a in graph.anon_vmas.values() if a.address in held or a.address in self.odd}
-        areas = {a for v in graph.vmas.values() if self._in_area(v) for a in (*v.chain, v.anon_vma)}
-        found = [a for a in graph.anon_vmas.values() if a.root in roots and (a.address in held | areas or a.address in self.odd)]
-        known = names(self.match)
-        return sorted(found, key=lambda a: known.get(a.address, Name("~")).title)
+        areas = [v for v in graph.vmas.values() if self._in_area(v)]
+        wanted = {i.anon_vma for i in graph.items.values() if state(i) is State.STABLE}
+        wanted |= {v.anon_vma for v in areas if v.flags & VM_MERGEABLE}
+        roots = {a.root for a in graph.anon_vmas.values() if a.address in wanted}
+        wanted |= {a for v in areas for a in (*v.chain, v.anon_vma)}
+        found = [a for a in graph.anon_vmas.values() if (a.root in roots and a.address in wanted) or a.address in self.odd]
+        found += [a for a in graph.former.values() if a.address in self.odd and a.address not in graph.anon_vmas]
+        return sorted(found, key=lambda a: (self._name(a.address), a.address))
+
+    def _name(self, address: int) -> str:
+        return self.known.get(address, unnamed(address)).title
 
     def _in_area(self, vma: Vma) -> bool:
         return vma.mm in self.match.mms and self.match.place(vma.mm, vma.start)[1] != "?"
@@ -109,7 +120,7 @@ class _Panel:
     def _nodes(self, nodes: list[Node]) -> int | None:
         first = nodes[0]
         sizes = sorted({len(n.items) for n in nodes})
-        text = f"{'–'.join(map(str, sizes[:1] + sizes[1:][-1:]))} items"
+        text = f"{'–'.join(map(str, sizes[:1] + sizes[1:][-1:]))} item{'s' * (sizes != [1])}"
         text += " each" * (len(nodes) > 1) + ", dup in a chain" * bool(first.chain)
         if first.length not in (-1, len(first.items)):
             text += f", rmap_hlist_len {first.length}"
@@ -120,16 +131,16 @@ class _Panel:
         places = [self.match.place(i.mm, i.addr) for i in items]
         title = f"{places[0][0]}.{places[0][1]}{ranges(p[2] for p in places)}"
         text = _STATES[state(items[0])]
-        if state(items[0]) is State.STABLE and not items[0].anon_vma:
-            text += ", no anon_vma"
+        if state(items[0]) is State.STABLE and items[0].anon_vma not in self.match.graph.anon_vmas:
+            text += f", anon_vma {items[0].anon_vma:#x}" if items[0].anon_vma else ", no anon_vma"
         return self._add(Box(1, title, text, len(items), any(i.address in self.odd for i in items)))
 
-    def _anon_vma(self, anon_vma: AnonVma, held: Held, known: dict[int, Name]) -> int | None:
-        name, right = known.get(anon_vma.address, unnamed(anon_vma.address)), held.right(anon_vma)
+    def _anon_vma(self, anon_vma: AnonVma, held: Held) -> int | None:
+        right = held.right(anon_vma)
         text = f"refcount {anon_vma.refcount}" + (f", {right} is right" if right != anon_vma.refcount else "")
         if anon_vma.root != anon_vma.address:
-            text += f", root: {known.get(anon_vma.root, unnamed(anon_vma.root)).title}"
-        return self._add(Box(2, name.title, text, 1, anon_vma.address in self.odd))
+            text += f", root: {self._name(anon_vma.root)}"
+        return self._add(Box(2, self._name(anon_vma.address), text, 1, anon_vma.address in self.odd))
 
     def _vmas(self, anon_vmas: list[AnonVma], avs: dict[int, int]) -> None:
         """vmas with the same links: the parts of an area that was split, say."""

@@ -31,11 +31,18 @@ class Name:
 
     title: str  # "P1.a", or of an item "P1.a[3]"
     whose: str = "of"  # "at" an address, "of the rmap_item of"
-    places: tuple[Place, ...] = ()
+    spans: tuple[tuple[str, str, range], ...] = ()  # actor, area, pages
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """All pages that it is about."""
+        return tuple((actor, area, page) for actor, area, pages in self.spans for page in pages)
 
     def __str__(self) -> str:
         return f"the anon_vma {self.whose} {self.title}"
 
+
+MOST_SPANS = 16  # of vmas that one anon_vma's name tells
 
 _UNKNOWN = Name("?", "at")
 
@@ -69,14 +76,14 @@ class References:
     """Keeps what only several looks together tell: names of anon_vmas, and those that were leaked."""
 
     def __init__(self) -> None:
-        self._names: dict[int, Name] = {}
+        self.names: dict[int, Name] = {}  # of the last look
         self._off: dict[int, int] = {}  # by how many references, as told before
         self._leaked: dict[int, AnonVma] = {}
 
     def judge(self, match: Match) -> Iterator[Mismatch]:
         """Every anon_vma of a look, and those that nothing leads to any more."""
         graph = match.graph
-        self._names = self._name_all(match)
+        self.names = self._name_all(match)
         former = {a: v for a, v in graph.former.items() if a not in graph.anon_vmas and _is_leaked(graph, v)}
         self._leaked = {a: v for a, v in self._leaked.items() if a not in graph.anon_vmas and v.root in graph.anon_vmas}
         new = {a: v for a, v in former.items() if a not in self._leaked and self._off.get(a) != v.refcount}
@@ -103,14 +110,14 @@ class References:
     def _name_all(self, match: Match) -> dict[int, Name]:
         """Whoever had it keeps his name as long as nobody else has it."""
         found = names(match)
-        for address, name in self._names.items():
+        for address, name in self.names.items():
             known = address in match.graph.anon_vmas or address in match.graph.former or address in self._leaked
             if known and found.get(address, _UNKNOWN).whose != "of":
                 found[address] = name
         return found
 
     def _name(self, address: int) -> Name:
-        return self._names.get(address, unnamed(address))
+        return self.names.get(address, unnamed(address))
 
     def _anon_vma(self, anon_vma: AnonVma, held: Held) -> Iterator[Mismatch]:
         """Its refcount, to the unit."""
@@ -161,11 +168,17 @@ def names(match: Match) -> dict[int, Name]:
     for item in graph.items.values():
         if state(item) is State.STABLE and item.anon_vma not in found:
             where = match.place(item.mm, item.addr)
-            found[item.anon_vma] = Name(named(where), "of the rmap_item of", (where,))
+            found[item.anon_vma] = Name(named(where), "of the rmap_item of", ((*where[:2], range(where[2], where[2] + 1)),))
     for vma in graph.vmas.values():
-        if vma.anon_vma and vma.mm in match.mms and found.get(vma.anon_vma, _UNKNOWN).whose != "of":
-            where = match.place(vma.mm, vma.start)
-            found[vma.anon_vma] = Name(f"{where[0]}.{where[1]}", places=(where,))
+        if not vma.anon_vma or vma.mm not in match.mms:
+            continue
+        actor, area, first = match.place(vma.mm, vma.start)
+        span = actor, area, range(first, first + match.page(vma.end - vma.start))
+        old = found.get(vma.anon_vma)
+        if old is None or old.whose != "of":
+            found[vma.anon_vma] = Name(f"{actor}.{area}", spans=(span,))
+        elif len(old.spans) < MOST_SPANS:
+            found[vma.anon_vma] = Name(old.title, spans=(*old.spans, span))
     return found
 
 

@@ -139,11 +139,12 @@ def _compare_item(seen: graph.Item, item: Item, pairs: Isomorphism) -> Iterator[
         return
     where = place(item.mm, item.addr)
     other = pairs.of(seen.anon_vma)
+    what = "does not hold the anon_vma that its vma had when it was merged" if seen.anon_vma else "holds no anon_vma"
     words = "none" if not seen.anon_vma else "one that nothing else leads to" if other is None else f"that of {_owner(other)}"
     yield Mismatch(
         "item-anon-vma",
         ("holds", item),
-        f"the rmap_item of {named(where)} holds not the anon_vma that its vma had when it was merged",
+        f"the rmap_item of {named(where)} {what}",
         f"the anon_vma of {_owner(item.anon_vma)}",
         f"{words} ({seen.anon_vma:#x})",
         _HOLDS,

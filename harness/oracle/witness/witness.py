@@ -17,9 +17,11 @@ from harness.oracle.witness.draw import panel
 from harness.oracle.witness.lists import compare_items, compare_slots
 from harness.oracle.witness.matching import Match, Matcher
 from harness.oracle.witness.mismatch import Mismatch, differences
-from harness.oracle.witness.references import References
+from harness.oracle.witness.references import Name, References
 from harness.oracle.witness.rmap import Isomorphism, compare_rmap
 from harness.oracle.witness.tree import compare_tree
+
+_Shown = tuple[Match, str, dict[int, Name]]
 
 MOST_DRAWINGS = 8  # of one workload
 
@@ -62,18 +64,17 @@ class Witness:
         self._told: dict[Hashable, Hashable] = {}
         self._deeds: list[Deed] = []  # since the last look
         self._last: Deed | None = None
-        self._before: tuple[str, Match] | None = None
+        self._before: _Shown | None = None
+        self._now: _Shown | None = None
+        self._new: list[Mismatch] = []
         self.drawings: list[Drawing] = []
 
     def did(self, deed: Deed) -> None:
         """An operation has ended."""
         self._deeds.append(deed)
 
-    def look(self, seq: int, graph: Graph, *, draw: bool = False) -> list[Difference]:
-        """What was as it must be at the look before, and is no more, after record ``seq``.
-
-        It is drawn, and so is a look of which ``draw`` says that something else was found.
-        """
+    def look(self, graph: Graph) -> list[Difference]:
+        """What was as it must be at the look before, and is no more."""
         match = self._matcher.match(self.model, graph)
         new: list[Mismatch] = []
         told: dict[Hashable, Hashable] = {}
@@ -85,23 +86,24 @@ class Witness:
         self._told = told
         op, after = self._since()
         title = f"at the end of {after}" if op != "reset" else after
-        if (new or draw) and len(self.drawings) < MOST_DRAWINGS:
-            self._draw(seq, match, new, title)
-        self._before = title, match
+        self._new, self._before, self._now = new, self._now, (match, title, self._references.names)
         return differences(new, op, after)
 
-    def _draw(self, seq: int, match: Match, new: list[Mismatch], title: str) -> None:
-        odd = {address for mismatch in new for address in mismatch.focus}
-        ghosts = {where for mismatch in new if mismatch.kind == "item-missing" for where in mismatch.places}
-        before = panel(self._before[1], self._before[0]) if self._before else None
-        self.drawings.append(Drawing(seq, before, panel(match, title, odd, ghosts)))
+    def draw(self, seq: int) -> None:
+        """The last look, made after record ``seq``, and the one before it."""
+        if self._now is None or len(self.drawings) >= MOST_DRAWINGS:
+            return
+        odd = {address for mismatch in self._new for address in mismatch.focus}
+        ghosts = {where for mismatch in self._new if mismatch.kind == "item-missing" for where in mismatch.places}
+        before = panel(*self._before) if self._before else None
+        self.drawings.append(Drawing(seq, before, panel(*self._now, odd, ghosts)))
 
     def _since(self) -> tuple[str, str]:
         """Kind and words of what was done since the look before, or of the last thing before it.
 
         What the first look of a workload shows is of the one before it, or of the reset in between: a first spawn is no deed.
         """
-        if self._before is None and len(self._deeds) <= 1:
+        if self._now is None and len(self._deeds) <= 1:
             self._last, self._deeds = next(iter(self._deeds), None), []
             return "reset", "the reset before this workload"
         deeds, self._deeds = self._deeds or [d for d in [self._last] if d], []
