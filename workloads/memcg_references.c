@@ -54,7 +54,7 @@ static void pass_over_forks(size_t part)
 	touch_pages(own[1], "a", 2 * part, part);
 	touch_pages(own[0], "a", 3 * part, part);
 	touch_pages(own[1], "a", 3 * part, part);
-	touch_pages(foreign[0], "a", 4 * part, part);
+	touch_pages(foreign[0], "a", 3 * part, 2 * part);
 	touch_pages(foreign[1], "a", 4 * part, part);
 	watch(p2, "a", 0, ALL_PAGES);
 	reclaim();
