@@ -85,7 +85,9 @@ def note_boot(result: Replay, record: Record) -> None:
         result.accounts[-1].signal = _whole(record.get("signal"))
 
 
-_ZERO_AFTER_UNMERGE = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile")
+_ZERO_AFTER_UNMERGE = (
+    "pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "stable_node_chains", "stable_node_dups",
+)  # fmt: skip
 
 
 def _reset(record: Record) -> Reset:

@@ -229,6 +229,19 @@ def test_taint_at_the_reset_blames_the_workload_before_it(tmp_path: Path) -> Non
     assert any("reset after new_fork was not clean: taint 513" in w for w in result.warnings)
 
 
+@pytest.mark.parametrize("counter", ["pages_unshared", "stable_node_chains"])
+def test_what_is_left_after_run_2_is_a_finding_of_the_workload_before(tmp_path: Path, counter: str) -> None:
+    j = Journal()
+    j.hello()
+    j.reset("new_fork")
+    new_fork(j)
+    j.reset("many_forks", ok=False, ksm={counter: "1", "full_scans": "1"}, why=f"{counter} is 1 after run=2")
+    write_cell(tmp_path, [j], [("new_fork", Outcome.ENDED, 1, "")])
+    result = judge_cell(tmp_path, "x86_64", "x86_64", PLANNED, make=Scripted())
+    (finding,) = result.workloads[0].findings
+    assert (finding.signature, f"{counter} 1" in finding.summary) == ("P18:reset:run", True)
+
+
 def test_an_anchor_that_could_not_be_made_mergeable_is_a_warning(tmp_path: Path) -> None:
     j = Journal()
     j.hello(anchor="EINVAL")
