@@ -416,6 +416,8 @@ void end_process(struct actor *a)
 	}
 	if (reaped < 0)
 		fail("waitpid", errno, "%s (pid %d)", a->name, a->pid);
+	if (status)
+		perished(a, status);
 }
 
 void exit_actor(struct actor *a)

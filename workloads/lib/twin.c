@@ -30,11 +30,14 @@ static int wait_for_turn(void *argument)
 	serve(s);
 }
 
+/* In turns, as one that was a twin itself stands on the other one. */
 static long do_twin(struct slot *s)
 {
-	static char stack[STACK] __attribute__((aligned(16)));
+	static char stacks[2][STACK] __attribute__((aligned(16)));
+	static unsigned int turn;
+	char *top = stacks[turn++ & 1] + STACK;
 
-	s->pid = clone(wait_for_turn, stack + STACK, CLONE_VM | CLONE_PARENT | SIGCHLD, s);
+	s->pid = clone(wait_for_turn, top, CLONE_VM | CLONE_PARENT | SIGCHLD, s);
 	return s->pid < 0 ? -1 : 0;
 }
 
