@@ -48,7 +48,7 @@ async def probe(plan: CellPlan, accel: Accel) -> str:
     directory = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=plan.store.root / "tmp"))
     try:
         limits = replace(plan.limits, token=plan.limits.probe, silence=plan.limits.probe)
-        boot = Boot(replace(plan, directory=directory, limits=limits, witness=None), accel, 1, save=lambda: None)
+        boot = Boot(replace(plan, directory=directory, limits=limits, witness=None, on_wait=None), accel, 1, save=lambda: None)
         await boot.run([], hello_only=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -23,8 +23,8 @@ def need_drgn() -> Any:
         import drgn
     except ImportError as e:
         raise HostError(MISSING) from e
-    if not hasattr(drgn.Program, "extra_module"):
-        raise HostError(f"--witness needs drgn 0.0.31 or later, not {drgn.__version__}; mend it with: pip install -U drgn")
+    if not hasattr(getattr(drgn, "ExtraModule", None), "address_ranges"):
+        raise HostError(f"--witness needs drgn 0.0.32 or later, not {drgn.__version__}; mend it with: pip install -U drgn")
     return drgn
 
 
