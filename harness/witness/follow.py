@@ -6,6 +6,7 @@ Whatever cannot be followed becomes a fault, in words; nothing raises but TooMuc
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from harness.witness.layout import Layout, Shape
@@ -41,13 +42,26 @@ class Follower:
 
         None, and a fault that names ``where`` the pointer was, if there is nothing.
         """
-        self._left -= 1
-        if self._left < 0:
-            raise TooMuch(f"more than {MOST_OBJECTS} structures; the look ends here")
+        self.count()
         values = self.memory.shape(shape, pointer - member) if not pointer & 7 else None
         if values is None:
             self.fault(f"{where} is {pointer:#x}, where nothing can be")
         return values
+
+    @contextlib.contextmanager
+    def unfaulted(self) -> Iterator[None]:
+        """What is found meanwhile is no fault."""
+        faults, self.faults = self.faults, []
+        try:
+            yield
+        finally:
+            self.faults = faults
+
+    def count(self) -> None:
+        """Another structure is read."""
+        self._left -= 1
+        if self._left < 0:
+            raise TooMuch(f"more than {MOST_OBJECTS} structures; the look ends here")
 
     def pointer(self, address: int) -> int:
         """The pointer at ``address``, 0 if that is nowhere."""

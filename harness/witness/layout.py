@@ -140,5 +140,6 @@ VARIABLES: Mapping[str, tuple[str, str]] = {  # name here: variable, its member 
     "root_stable_tree": ("root_stable_tree", ""),
     "root_unstable_tree": ("root_unstable_tree", ""),
     "mem_section": ("mem_section", ""),
+    "pgdir_shift": ("pgdir_shift", ""),
 }
 SYMBOLS = ("ksm_mm_head", "migrate_nodes", "init_task", "linux_banner", "init_top_pgt", "swapper_pg_dir")

@@ -94,12 +94,11 @@ class AddressSpaces:
 
     def former(self, addresses: Iterable[int]) -> dict[int, AnonVma]:
         """Those that were anon_vmas and are reached no more, as their memory is now: anything, so that nothing is a fault."""
-        found, faults = {}, self._f.faults
-        self._f.faults = []
-        for address in addresses:
-            if address not in self.anon_vmas and (values := self._f.memory.shape(self._anon_vma, address)) is not None:
-                found[address] = self._made(address, values, tuple(vma for _, vma, _ in self._tree(address, values[3])))
-        self._f.faults = faults
+        found = {}
+        with self._f.unfaulted():
+            for address in addresses:
+                if address not in self.anon_vmas and (values := self._f.memory.shape(self._anon_vma, address)) is not None:
+                    found[address] = self._made(address, values, tuple(vma for _, vma, _ in self._tree(address, values[3])))
         return found
 
     def _tree(self, address: int, root: int) -> Iterator[tuple[int, int, int]]:
@@ -187,6 +186,7 @@ class AddressSpaces:
             self._f.fault(f"the maple tree of mm {mm:#x} leads to {encoded:#x}, which is no node of it")
             return
         seen.add(address)
+        self._f.count()
         name = "arange" if kind == _ARANGE else "range"
         fields = self._f.layout.structures[name]
         pivots_at, slots_at = fields["pivot"].offset, fields["slot"].offset

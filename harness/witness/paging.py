@@ -47,8 +47,10 @@ class Format:
         return None
 
 
-# x86_64 with four levels (arch/x86/include/asm/pgtable_types.h: _PAGE_PRESENT, _PAGE_PSE).
-_X86 = Format((9, 9, 9, 9), 12, "<Q", 1, 1 << 7, 1 << 7, 0x000F_FFFF_FFFF_F000, 0x000F_FFFF_FFFF_F000)
+# x86_64 (arch/x86/include/asm/pgtable_types.h: _PAGE_PRESENT, _PAGE_PSE).
+_X86 = {
+    levels: Format((9,) * levels, 12, "<Q", 1, 1 << 7, 1 << 7, 0x000F_FFFF_FFFF_F000, 0x000F_FFFF_FFFF_F000) for levels in (4, 5)
+}
 
 # Radix tables are big endian whatever the kernel is (arch/powerpc/include/asm/book3s/64/radix.h; RADIX_*_INDEX_SIZE of
 # radix-64k.h and radix-4k.h; _PAGE_VALID 1 << 63, _PAGE_PTE 1 << 62).
@@ -72,11 +74,14 @@ def _arm64(image: int, shift: int) -> Format:
     return Format(tuple(bits), shift, "<Q", 1, 3, 1, mask, mask)
 
 
-def format_for(mmu: str, image: int, page_size: int) -> Format | None:
-    """The format that a target's row names, for a kernel linked to ``image``; None if it names none."""
+def format_for(mmu: str, image: int, page_size: int, levels: int = 4) -> Format | None:
+    """The format that a target's row names, for a kernel linked to ``image``; None if it names none.
+
+    ``levels`` are those of x86, which has one more where both the kernel and the CPU want it.
+    """
     shift = page_size.bit_length() - 1
     if mmu == "x86":
-        return _X86
+        return _X86.get(levels)
     if mmu == "arm64":
         return _arm64(image, shift)
     if mmu == "radix":

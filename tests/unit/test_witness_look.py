@@ -216,3 +216,36 @@ def test_random_memory() -> None:
     graph = heap.looker().look()
     assert graph.faults
     assert time.monotonic() - started < 20
+
+
+def test_a_maple_tree_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each node leads to new ones, and none to a vma."""
+    monkeypatch.setattr(follow, "MOST_OBJECTS", 500)
+    s = Story()
+    h = s.heap
+    nodes = [h.room(256, 256) for _ in range(2000)]
+    for i, node in enumerate(nodes):
+        depth = len(str(9 * i)) - 1  # of the tree of ten children each, in this order
+        for slot in range(10):
+            child = nodes[10 * i + slot + 1] if 10 * i + slot + 1 < len(nodes) else 0
+            h.word(node + 8 + 8 * slot, 10 ** (12 - 3 * depth) * (slot + 1))
+            h.word(node + 8 + 8 * 15 + 8 * slot, child | 2 << 3 | 6 if child else 0)
+    h.set("mm", s.mms[0], maple=nodes[0] | 2 << 3 | 6)
+    assert "more than 500 structures" in h.looker().look().faults[-1]
+
+
+def test_a_former_tree_without_an_end_loses_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = Story()
+    looker = s.heap.looker()
+    looker.look()
+    h = s.heap
+    h.tasks([])
+    h.ring("slot", h.layout.symbols["ksm_mm_head"] + h.offset("slot", "next"), [])
+    h.word(h.stable, 0xDEAD_0000_0000_0100)
+    h.ring("node", h.layout.symbols["migrate_nodes"], [], "list_next", "list_prev")
+    chains = [h.new("chain") for _ in range(100)]
+    h.set("anon_vma", s.anon_vmas[0], tree=h.tree("chain", chains))
+    monkeypatch.setattr(follow, "MOST_OBJECTS", 50)
+    graph = looker.look()
+    assert "0xdead000000000100" in graph.faults[0]
+    assert "more than 50 structures" in graph.faults[-1]

@@ -101,6 +101,8 @@ class Tables:
     [
         ("x86", 0xFFFF_FFFF_8100_0000, 4096, 0xFFFF_EA00_0000_0000, 3, 0x8000_0000_0000_01E3),  # a page of 2 MiB, NX
         ("x86", 0xFFFF_FFFF_8100_0000, 4096, 0xFFFF_8880_0012_3000, 4, 0x8000_0000_0000_0063),
+        ("x86-5", 0xFFFF_FFFF_8100_0000, 4096, 0xFFD4_0000_0000_0000, 4, 0x8000_0000_0000_01E3),
+        ("x86-5", 0xFFFF_FFFF_8100_0000, 4096, 0xFF11_0000_0012_3000, 5, 0x8000_0000_0000_0063),
         ("arm64", 0xFFFF_FFC0_0800_0000, 4096, 0xFFFF_FFFE_0000_0000, 2, 0x0068_0000_0000_0701),  # 39 bits: a block
         ("arm64", 0xFFFF_FFC0_0800_0000, 4096, 0xFFFF_FF80_0012_3000, 3, 0x0068_0000_0000_0703),
         ("arm64", 0xFFFF_8000_0800_0000, 4096, 0xFFFF_0000_0012_3000, 4, 0x0068_0000_0000_0703),  # 48 bits
@@ -110,7 +112,7 @@ class Tables:
     ],
 )
 def test_page_tables(mmu: str, image: int, page_size: int, virtual: int, levels: int, leaf: int) -> None:
-    form = format_for(mmu, image, page_size)
+    form = format_for(mmu.removesuffix("-5"), image, page_size, 5 if mmu.endswith("-5") else 4)
     assert form is not None
     tables = Tables(form)
     physical = 8 * MIB
