@@ -26,7 +26,7 @@ from harness.hold import Hold
 from harness.image import Image, WorkloadInfo, make_image
 from harness.interruption import interrupt
 from harness.kernel import Kernel, MakeError, build, contained, fragments, patches
-from harness.report import write_reports, write_run
+from harness.report import matches, write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from harness.source import Source, Spec, parse_spec, resolve
 from harness.source.git import commit_of
@@ -59,6 +59,7 @@ class RunPlan:
     fail_fast: bool = False  # a cell ends at its first finding that is more than a heuristic one, or crash, or hang
     witness: bool = False  # look at the kernel's own structures at each observation and after each operation
     hold: bool = False  # a guest stays paused at its first finding until the user says so
+    only: str = ""  # the one signature, or pattern of it, that counts; empty: any
     command: tuple[str, ...] = ()
 
 
@@ -122,7 +123,7 @@ class Pipeline:
         self.store = store
         self.progress = progress
         what = " + ".join([plan.kernel, *(path.name for path in plan.patches)])
-        self.result = RunResult((), what, plan.command, now(), "", __version__)
+        self.result = RunResult((), what, plan.command, now(), "", __version__, plan.only)
         self._cells: dict[str, CellResult] = {}
         self._building = asyncio.Lock()
         self._running = asyncio.Semaphore(plan.jobs)
@@ -226,7 +227,7 @@ class Pipeline:
             first.append(f"{where}, record {finding.seq}")
             if not finding.follows:
                 self.progress.say(f"{name}: {where}: {finding.summary}")
-            if self.plan.fail_fast and finding.tier is not Tier.HEURISTIC:
+            if self.plan.fail_fast and _ends(self.plan.only, finding):
                 halt.order(f"--fail-fast: stopped at the first finding, {where}")
 
         with Live(cell.directory, found) as live:
@@ -290,6 +291,13 @@ class Pipeline:
             cell.timings["image"] = round(time.monotonic() - started, 3)
             cell.facts["image"] = f"{image.key} ({image.compiler})"
         return kernel, image
+
+
+def _ends(only: str, finding: Finding) -> bool:
+    """Whether a finding settles what is asked, so that --fail-fast need not wait for more."""
+    if only:
+        return matches(only, finding.signature) and not finding.follows
+    return finding.tier is not Tier.HEURISTIC
 
 
 def patient(factor: float) -> Limits:

@@ -87,9 +87,10 @@ class RunResult:
     started: str = ""  # ISO 8601, UTC
     finished: str = ""  # empty while it runs
     version: str = ""
+    only: str = ""  # the one signature that was asked for, or a pattern of it; empty: any failure counts
 
     def exit_code(self) -> ExitCode:
-        """One bad workload makes the run bad; else one that is not judged makes it 125."""
+        """One bad workload makes the run bad; else one that is not judged makes it 125; whatever ``only`` is."""
         verdicts = [w.verdict for c in self.cells for w in c.workloads]
         if any(v.bad for v in verdicts):
             return ExitCode.BAD

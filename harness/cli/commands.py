@@ -18,7 +18,7 @@ from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode
 from harness.image import workload_table
 from harness.kernel import build, contained
-from harness.report import Progress, judge, report, show, show_rows
+from harness.report import Progress, exit_code, judge, report, show, show_rows
 from harness.report.runfile import to_data
 from harness.results import RunResult
 from harness.source import debian, parse_spec, resolve
@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         smp=options.smp,
         patience=options.patience,
         fail_fast=options.fail_fast,
+        only=options.only or "",
         witness=options.witness,
         hold=options.hold,
         command=("ksm-harness", *sys.argv[1:]),
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     with outdir.taken(out), logged(out / outdir.LOG), Progress() as progress:
         result = pipeline.execute(plan, store.Store(), progress)
     _print_run(result, out, options.json)
-    return result.exit_code()
+    return exit_code(result)
 
 
 def build_kernels(options: argparse.Namespace) -> ExitCode:
@@ -114,7 +115,7 @@ def judge_again(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness judge DIR``."""
     result = judge(options.directory.absolute())
     _print_run(result, options.directory.absolute(), options.json)
-    return result.exit_code()
+    return exit_code(result)
 
 
 def report_again(options: argparse.Namespace) -> ExitCode:

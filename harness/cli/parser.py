@@ -41,6 +41,12 @@ def _factor(text: str) -> float:
     return factor
 
 
+def _signature(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no signature; one is for example P1:still-mapped:reclaim")
+    return text
+
+
 def _key_value(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier() or not value or any(c.isspace() for c in value):
@@ -89,6 +95,9 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
                      help="look at the kernel's own structures too, from outside, after each operation (needs drgn)")  # fmt: skip
     run.add_argument("--hold", action="store_true",
                      help="pause a guest at its first finding, tell how drgn and gdb get at it, and wait for Enter")  # fmt: skip
+    run.add_argument("--only", metavar="SIGNATURE", type=_signature,
+                     help="only this finding, crash or hang is bad, and all that is wrong otherwise is 125: for git bisect run. "
+                     "A signature as reports have it (P1:still-mapped:reclaim), or a pattern (CRASH:*)")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print run.json instead of the table")
 
 

@@ -22,6 +22,7 @@ from harness.report.pagemap import page_map
 from harness.report.pagestate import unexpected
 from harness.report.problems import problems
 from harness.report.properties import PropertyResult, by_property
+from harness.report.symptom import exit_code
 from harness.report.text import fit, line, seconds
 from harness.report.trace import COUNTERS, Pair, Sample, Trace, traces
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
@@ -140,10 +141,13 @@ def answer(run: RunResult) -> tuple[str, str]:
     """The one sentence at the top, and the class it is coloured by."""
     if run.cells and not run.finished:
         return "not finished", "unjudged"
+    code = exit_code(run)
+    if run.only and code is ExitCode.CANNOT_JUDGE and run.exit_code() is ExitCode.BAD:
+        return f"bad in another way than by {run.only}", "unjudged"
     return {
         ExitCode.GOOD: ("good", "pass"),
-        ExitCode.BAD: ("bad", "bad"),
-    }.get(run.exit_code(), ("could not be judged", "unjudged"))
+        ExitCode.BAD: (f"bad, by {run.only}" if run.only else "bad", "bad"),
+    }.get(code, ("could not be judged", "unjudged"))
 
 
 def counts(run: RunResult) -> list[tuple[Verdict, int]]:

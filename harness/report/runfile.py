@@ -17,6 +17,7 @@ from harness.findings import Finding, Tier
 from harness.report.output import replace
 from harness.report.problems import problems
 from harness.report.properties import by_property
+from harness.report.symptom import exit_code
 from harness.results import CellResult, CrashReport, RunResult, Verdict, WorkloadResult
 
 SCHEMA = 1
@@ -52,7 +53,8 @@ def to_data(run: RunResult) -> dict[str, Any]:
         "command": list(run.command),
         "started": run.started,
         "finished": run.finished,
-        "exit_code": int(run.exit_code()),
+        "only": run.only,
+        "exit_code": int(exit_code(run)),
         "cells": [_cell_data(c) for c in run.cells],
         "problems": [
             {"signature": p.signature, "verdict": p.verdict, "summary": p.summary, "cells": list(p.cells)} for p in problems(run)
@@ -163,6 +165,7 @@ def from_data(data: object, where: str = NAME) -> RunResult:
         cells=tuple(_cell(c) for c in node.nodes("cells")),
         kernel=node.get("kernel", str, ""),
         command=node.texts("command"),
+        only=node.get("only", str, ""),
         started=node.get("started", str, ""),
         finished=node.get("finished", str, ""),
         version=node.get("version", str, ""),

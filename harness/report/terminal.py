@@ -16,6 +16,7 @@ from rich.text import Text
 
 from harness.errors import ExitCode
 from harness.report.problems import Problem, problems
+from harness.report.symptom import exit_code, others
 from harness.report.text import fit, line
 from harness.results import RunResult, Verdict, WorkloadResult
 
@@ -104,7 +105,12 @@ def answer(run: RunResult) -> Text:
     bad = len({(c.cell, w.workload) for c in run.cells for w in c.workloads if w.verdict.bad})
     lost = sum(not w.verdict.judged for c in run.cells for w in c.workloads)
     total = sum(len(c.workloads) for c in run.cells)
-    code = run.exit_code()
+    code = exit_code(run)
+    if run.only and code is not ExitCode.GOOD and (bad or code is ExitCode.BAD):
+        if code is ExitCode.BAD:
+            return Text(f"{line(run.kernel)}: bad, by {line(run.only)}", style="bold red")
+        words = ", ".join(line(signature) for signature in others(run)[:4])
+        return Text(f"{line(run.kernel)}: bad in another way than by {line(run.only)}: {words}", style=f"bold {_UNJUDGED}")
     if code is ExitCode.GOOD:
         return Text(f"{line(run.kernel)}: good ({_skips(run, total)})", style="bold green")
     unjudged = f", {lost} could not be judged" if lost else ""
