@@ -55,6 +55,7 @@ class RunPlan:
     require_kvm: bool = False
     append: str = ""  # more kernel parameters
     smp: int = 0  # CPUs of a guest, 0: the target's own
+    memory: int = 0  # of a guest in MiB, 0: the target's own
     patience: float = 1.0  # factor on all deadlines for guests
     fail_fast: bool = False  # a cell ends at its first finding that is more than a heuristic one, or crash, or hang
     witness: bool = False  # look at the kernel's own structures at each observation and after each operation
@@ -90,8 +91,8 @@ def check(plan: RunPlan) -> None:
     if spec.kind == "git":
         commit_of(Path(spec.value), spec.version, spec)
     patches.load(plan.patches)
-    for path in plan.fragments:
-        fragments.read(path)
+    for target in plan.targets:
+        fragments.merge(fragments.read(path) for path in (*map(fragments.find, target.fragments), *plan.fragments))
     outdir.refuse_foreign(plan.out)
     if plan.witness:
         witness.check()
@@ -205,6 +206,7 @@ class Pipeline:
             require_kvm=self.plan.require_kvm,
             append=self.plan.append,
             smp=self.plan.smp,
+            memory=self.plan.memory,
             limits=patient(self.plan.patience),
             fail_fast=self.plan.fail_fast,
             witness=await self._witness(cell, kernel),
@@ -272,6 +274,7 @@ class Pipeline:
         self.progress.cell(name, "waiting")
         async with self._building:
             self.progress.cell(name, "kernel", source.label)
+            cell.facts |= {"tree": source.identity, "revision": source.revision}
             cell.facts["hold_anon_vma"] = await asyncio.to_thread(self._carried, source)
             started = time.monotonic()
             kernel = await asyncio.to_thread(

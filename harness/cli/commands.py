@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         require_kvm=options.require_kvm,
         append=" ".join(options.boot_arg),
         smp=options.smp,
+        memory=options.memory,
         patience=options.patience,
         fail_fast=options.fail_fast,
         only=options.only or "",

@@ -48,6 +48,7 @@ def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
         require_kvm=options.require_kvm,
         append=" ".join(options.boot_arg),
         smp=options.smp,
+        memory=options.memory,
         patience=options.patience,
         command=("ksm-harness", *sys.argv[1:]),
     )

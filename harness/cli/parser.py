@@ -11,10 +11,11 @@ from typing import NoReturn
 from harness import __version__
 from harness.errors import UsageError
 from harness.source.spec import FORMS
+from harness.store import parse_size
 
 EPILOG = """\
 exit codes: 0 judged good, 1 judged bad, 125 could not judge, 129 usage or bad input, 128 an error of our own,
-130 interrupted; so that `git bisect run ksm-harness run --kernel tree:. --out ../ksm-out …` understands them"""
+130 interrupted; so that `git bisect run ksm-harness run --kernel tree:. --only SIGNATURE …` understands them"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,6 +30,17 @@ def _jobs(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 256")
     return int(text)
+
+
+def _memory(text: str) -> int:
+    """In MiB; half of it goes to each of two nodes."""
+    try:
+        mib = parse_size(text) >> 20 if not text.isdigit() else int(text)
+    except UsageError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+    if not 128 <= mib <= 1 << 20 or mib % 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not from 128M to 1024G, in steps of 2 MiB")
+    return mib
 
 
 def _factor(text: str) -> float:
@@ -77,6 +89,8 @@ def _add_guest(parser: argparse.ArgumentParser, patience: float) -> None:
     parser.add_argument("--require-kvm", action="store_true", help="no fallback to TCG: exit 125 if KVM does not work")
     parser.add_argument("--boot-arg", metavar="ARG", action="append", default=[], help="one more kernel parameter")
     parser.add_argument("--smp", metavar="N", type=_jobs, default=0, help="CPUs of a guest (default: the target's, one)")
+    parser.add_argument("--memory", metavar="SIZE", type=_memory, default=0,
+                        help="memory of a guest, as in 1G or 768 (MiB) (default: the target's)")  # fmt: skip
     parser.add_argument("--patience", metavar="FACTOR", type=_factor, default=patience,
                         help="multiply all deadlines for guests (default: %(default)s)")  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="show every command that is run")

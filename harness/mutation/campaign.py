@@ -160,6 +160,7 @@ class Campaign:
     def _key(self, ground: _Ground, mutant: Mutant) -> str:
         run = self.plan.run
         more = [ground.target.name, run.args, run.append, run.smp, run.accel, run.patience]
+        more += [run.memory] if run.memory else []  # what is known of guests of the usual size still holds
         return identity.key(mutant.digest, ground.kernel.key, ground.image, [w.name for w in self.plan.workloads], more)
 
     def _old(self, ground: _Ground, mutant: Mutant) -> Outcome | None:

@@ -41,6 +41,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "--config", "spicy"], "--config spicy: neither"),
         (["run", "--jobs", "0"], "--jobs"),
         (["run", "--patience", "-1"], "--patience"),
+        (["run", "--memory", "much"], "--memory: 'much' is not a size"),
+        (["run", "--memory", "64M"], "'64M' is not from 128M to 1024G"),
+        (["run", "--memory", "513"], "in steps of 2 MiB"),
         (["run", "--arg", "novalue"], "KEY=VALUE"),
         (["run", "--arg", "a=b c"], "KEY=VALUE"),
         (["run", "--accel", "hax"], "--accel"),
@@ -59,6 +62,21 @@ def test_bad_words_are_129_and_one_line(
     assert says in stderr
     assert stderr.count("\n") == 1
     assert stderr.startswith("ksm-harness: ")
+
+
+def test_configurations_that_contradict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each other, or what every kernel needs: seen before anything is done."""
+    (tmp_path / "a.config").write_text("CONFIG_TRANSPARENT_HUGEPAGE_MADVISE=y\nCONFIG_X=y\n")
+    (tmp_path / "b.config").write_text("# CONFIG_X is not set\n")
+    (tmp_path / "c.config").write_text("CONFIG_KSM=n\n")
+    (tmp_path / "linux/arch").mkdir(parents=True)
+    (tmp_path / "linux/Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\n")
+    words = ["run", "--kernel", f"tree:{tmp_path}/linux", "--out", str(tmp_path / "out")]
+    assert main([*words, "--config", f"{tmp_path}/a.config", "--config", f"{tmp_path}/b.config"]) == ExitCode.USAGE
+    assert "CONFIG_X: a:2 wants y, but b:1 wants n" in capsys.readouterr().err
+    assert main([*words, "--config", f"{tmp_path}/c.config"]) == ExitCode.USAGE
+    assert "CONFIG_KSM: base:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
