@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from harness import outdir, pipeline, store, targets
+from harness import outdir, pipeline, store, targets, witness
 from harness.cli.common import chosen, fragment_files, logged, workloads_of
 from harness.cli.main import silence_stdout
 from harness.errors import ExitCode, HostError, UsageError
@@ -50,6 +50,7 @@ def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
         smp=options.smp,
         memory=options.memory,
         patience=options.patience,
+        witness=options.witness,
         command=("ksm-harness", *sys.argv[1:]),
     )
     return campaign.MutationPlan(
@@ -82,6 +83,8 @@ def mutate(options: argparse.Namespace) -> ExitCode:
         raise UsageError(f"{plan.run.kernel} is a ready image: mutants need a source (debian:, tree:, git: or tarball:)")
     if spec.kind == "tree":
         outdir.refuse_inside(plan.out, Path(spec.value))
+    if plan.run.witness:
+        witness.check()
     _take(plan.out)
     with logged(plan.out / LOG, more=True), Progress() as progress:
         score = campaign.execute(plan, store.Store(), progress)

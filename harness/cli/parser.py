@@ -93,6 +93,8 @@ def _add_guest(parser: argparse.ArgumentParser, patience: float) -> None:
                         help="memory of a guest, as in 1G or 768 (MiB) (default: the target's)")  # fmt: skip
     parser.add_argument("--patience", metavar="FACTOR", type=_factor, default=patience,
                         help="multiply all deadlines for guests (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--witness", action="store_true",
+                        help="look at the kernel's own structures, too, after each operation (needs drgn)")  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="show every command that is run")
 
 
@@ -105,8 +107,6 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
                      help="guests at a time (default: %(default)s)")  # fmt: skip
     run.add_argument("--fail-fast", action="store_true",
                      help="stop a target's guest at its first finding (heuristic ones apart), crash or hang")  # fmt: skip
-    run.add_argument("--witness", action="store_true",
-                     help="look at the kernel's own structures too, from outside, after each operation (needs drgn)")  # fmt: skip
     run.add_argument("--hold", action="store_true",
                      help="pause a guest at its first finding, tell how drgn and gdb get at it, and wait for Enter")  # fmt: skip
     run.add_argument("--only", metavar="SIGNATURE", type=_signature,

@@ -161,6 +161,7 @@ class Campaign:
         run = self.plan.run
         more = [ground.target.name, run.args, run.append, run.smp, run.accel, run.patience]
         more += [run.memory] if run.memory else []  # what is known of guests of the usual size still holds
+        more += ["witness"] if run.witness else []
         return identity.key(mutant.digest, ground.kernel.key, ground.image, [w.name for w in self.plan.workloads], more)
 
     def _old(self, ground: _Ground, mutant: Mutant) -> Outcome | None:

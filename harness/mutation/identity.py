@@ -15,7 +15,7 @@ FORMAT = 1
 """Counts up whenever this room judges other fates from the same input."""
 
 # Rooms in which it is decided what a journal and a console amount to.
-JUDGES = ("guest", "journal", "oracle", "verdict")
+JUDGES = ("guest", "journal", "witness", "oracle", "verdict")
 
 
 @functools.cache
