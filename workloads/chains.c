@@ -24,7 +24,7 @@ static void exit_sharers(int count)
 		if (sharers[i])
 			exit_actor(sharers[i]);
 	scan(2);
-	observe("all gone");
+	observe_slab("all gone");
 }
 
 static void lose_sharer(int i)
@@ -40,7 +40,7 @@ static void share_in_chains(size_t npages)
 
 	spawn_sharers(5, npages);
 	scan(2);
-	observe("two pages, and one that waits");
+	observe_slab("two pages, and one that waits");
 	child = fork_actor(sharers[1], "C");
 	scan(1);
 	observe("a fork goes beyond the limit");

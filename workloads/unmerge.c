@@ -20,9 +20,9 @@ WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_
 	mergeable(p1, "holes", 0, ALL_PAGES);
 	scan(2);
 	child = fork_actor(p1, "C");
-	observe("forked");
+	observe_slab("forked");
 	ksm_run(2);
-	observe("unmerged");
+	observe_slab("unmerged");
 	verify(p1, "a", 0, ALL_PAGES);
 	verify(p2, "a", 0, ALL_PAGES);
 	verify(child, "a", 0, ALL_PAGES);
@@ -40,7 +40,7 @@ WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_
 	reclaim();
 	observe("reclaimed");
 	ksm_run(2);
-	observe("unmerged while swapped");
+	observe_slab("unmerged while swapped");
 	verify(p1, "a", 0, ALL_PAGES);
 	verify(child, "a", 0, ALL_PAGES);
 	verify(p2, "a", 0, ALL_PAGES);

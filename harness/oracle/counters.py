@@ -11,6 +11,7 @@ from harness.findings import Tier
 from harness.oracle.address_space import Mm
 from harness.oracle.judge import Difference, Since, who
 from harness.oracle.model import Model
+from harness.oracle.objects import OBJECTS, Objects, Seen
 from harness.oracle.records import Fields, decimal
 from harness.oracle.trees import Chain
 
@@ -44,6 +45,7 @@ _WHY = {
 _REFERENCES = {
     "anon_vma": "each item gives its anon_vma back when it leaves the stable tree (put_anon_vma on every path)",
     "mm_struct": "the mm of a process that is gone is given back when ksmd comes by (scan_get_next_rmap_item: mmdrop)",
+    **OBJECTS,
 }
 
 
@@ -58,19 +60,6 @@ class Baseline:
     off: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A counter beside its prediction, an interval where the kernel is not exact."""
-
-    name: str
-    low: int
-    high: int
-    seen: int
-    op: str
-    reason: str = ""  # for an interval
-    mm: Mm | None = None
-
-
 class Counters:
     """Compares the counters of observations with the model's."""
 
@@ -79,12 +68,14 @@ class Counters:
         self.page_size = page_size
         self.cpus = max(1, cpus)
         self.base = Baseline()
+        self._objects = Objects(model)
 
     def judge(self, obs: Fields, since: Since) -> list[Difference]:
         """All differences; none where the model cannot tell."""
         seen = [*self._processes_size(obs, since), *self._slab(obs, since), *self._mms(obs, since), *self._swap(obs, since)]
         if not self.model.memory.unsure:
-            seen = [*self._ksm(obs, since), *self._vmstat(obs, since), *self._processes(obs, since), *seen]
+            objects = self._objects.judge(obs, since.last(*_SCANS, "exit"))
+            seen = [*objects, *self._ksm(obs, since), *self._vmstat(obs, since), *self._processes(obs, since), *seen]
         return list(self._compare(seen))
 
     def _compare(self, seen: list[Seen]) -> Iterator[Difference]:

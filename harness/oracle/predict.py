@@ -49,7 +49,13 @@ class Predictor:
         }  # fmt: skip
         if slab:
             mms = len(model.actors) + sum(1 for mm in model.ksmd.mms if mm.dead)
-            record["slab"] = {"anon_vma": 100 + len(memory.anon_vmas.live), "mm_struct": 10 + mms}
+            record["slab"] = {
+                "anon_vma": 100 + len(memory.anon_vmas.live),
+                "mm_struct": 10 + mms,
+                "ksm_rmap_item": sum(len(mm.items) for mm in model.ksmd.mms),
+                "ksm_stable_node": len(model.ksmd.tree.nodes()) + model.ksmd.tree.chains,
+                "ksm_mm_slot": 1 + len(model.ksmd.mms),
+            }
         return record
 
     def states(self) -> dict[str, dict[str, list[list[Any]]]]:

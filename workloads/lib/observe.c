@@ -318,8 +318,9 @@ static void observe_all(const char *label, enum extent extent)
 		j_open("slab", '{');
 		j_int("anon_vma", slab_objects("anon_vma"));
 		j_slab("mm_struct");
-		if (extent == WITH_CENSUS)
-			j_slab("ksm_rmap_item");
+		j_slab("ksm_rmap_item");
+		j_slab("ksm_stable_node");
+		j_slab("ksm_mm_slot");
 		j_close('}');
 	}
 	if (extent == WITH_CENSUS)
