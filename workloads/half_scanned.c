@@ -159,6 +159,16 @@ static void unmerge_at_the_cursor(void)
 	verify(child, "a", 0, ALL_PAGES);
 	exit_actor(child);
 	clean_up();
+
+	stop_in_the_middle();
+	lose(1);
+	lose(2);
+	ksm_run(2);
+	observe_slab("all unmerged, and P2 gone from under ksmd");
+	ksm_run(1);
+	scan(1);
+	observe_slab("P1 met again");
+	clean_up();
 }
 
 /* What is swapped out is passed over, and its items with it. */

@@ -4,8 +4,9 @@
 /*
  * Unmerging reaches a fork that ksmd has never met, since fork registered it:
  * run=2 gives every mapper pages of its own and empties both trees.  Swapped
- * ptes are left alone, and pages that were never touched.  MADV_UNMERGEABLE
- * does so for one process and range.
+ * ptes are left alone, and pages that were never touched.  Processes that have
+ * gone, and which ksmd has not seen yet, are cleaned up.  MADV_UNMERGEABLE does
+ * so for one process and range.
  */
 WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_item")
 {
@@ -45,4 +46,14 @@ WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_
 	verify(child, "a", 0, ALL_PAGES);
 	verify(p2, "a", 0, ALL_PAGES);
 	ksm_run(1);
+
+	scan(2);
+	observe_slab("merged once more");
+	exit_actor(p2);
+	exit_actor(child);
+	ksm_run(2);
+	observe_slab("unmerged with processes that had gone");
+	ksm_run(1);
+	scan(2);
+	observe_slab("P1 met again");
 }

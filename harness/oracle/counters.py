@@ -38,6 +38,10 @@ _WHY = {
     "pages_skipped": "pages that smart_scan left out: it is off",
     "SwapFree": "each swap entry in a pte takes a slot of the swap device",
     "ksm_rmap_items": "the mm's rmap_items, and on some kernels what it inherited at fork",
+    **dict.fromkeys(
+        ("run", "merge_across_nodes", "stable_node_chains_prune_millisecs", "use_zero_pages", "max_page_sharing"),
+        "what was written is read again, unless it was refused (run_store and its like)",
+    ),
 }
 
 
@@ -100,7 +104,13 @@ class Counters:
             "pages_unshared": ksmd.pages_unshared,
             "pages_volatile": ksmd.pages_volatile,
             "full_scans": ksmd.full_scans,
+            "run": self.model.run,
+            "merge_across_nodes": int(tree.merge_across_nodes),
+            "stable_node_chains_prune_millisecs": tree.prune_millisecs,
+            "use_zero_pages": int(ksmd.use_zero_pages),
         }
+        if tree.max_page_sharing is not None:
+            exact["max_page_sharing"] = tree.max_page_sharing
         zeros = self.model.memory.ksm_zero_pages
         exact["ksm_zero_pages"] = zeros
         exact["general_profit"] = self._profit(tree.pages_sharing + zeros, ksmd.rmap_items)

@@ -91,3 +91,16 @@ def test_a_death_of_nobody_contradicts_the_journal() -> None:
     story = Story()
     with pytest.raises(JournalContradiction, match="no death"):
         refuse(story, "churn", "ESRCH", {"died": ["P1"]}, rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("file", "signature"), [("run", "P18:counter-run:run"), ("max_page_sharing", "P18:counter-max_page_sharing:run")]
+)
+def test_what_was_written_is_read_again(file: str, signature: str) -> None:
+    def tamper(record: Record) -> None:
+        record["ksm"][file] = "0"
+
+    story = Story(p="P18")
+    story.merged()
+    story.run(2)
+    assert [f.signature for f in story.observe(tamper)] == [signature]
