@@ -77,6 +77,7 @@ struct actor {
 	unsigned long base;	/* where its first area lies */
 	struct area areas[MAX_AREAS];
 	size_t nareas;
+	size_t pinned;		/* pages that its pipe holds */
 };
 
 /* After which records the argument "sync" makes the guest wait for the host. */

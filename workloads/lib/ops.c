@@ -173,6 +173,7 @@ void unlock_pages(struct actor *a, const char *area, size_t first, size_t count)
 void pin(struct actor *a, const char *area, size_t first, size_t count)
 {
 	simple("pin", REQ_PIN, 0, a, area, first, count);
+	a->pinned += a->slot->bytes / page_size();
 }
 
 void unpin(struct actor *a)
@@ -181,6 +182,7 @@ void unpin(struct actor *a)
 	j_str("actor", a->name);
 	op_go();
 	must(a, REQ_UNPIN, "unpin");
+	a->pinned = 0;
 	op_done();
 }
 

@@ -100,10 +100,11 @@ static bool all_gone(const struct picture *p, const struct actor *z, bool *contr
  * KPF_KSM stands on every anonymous page (6.12) it looks like a KSM page still.
  */
 static size_t count_lingering(const struct picture *before,
-			      const struct picture *now)
+			      const struct picture *now, bool *written)
 {
 	size_t lingering = 0;
 
+	*written = true;
 	for (size_t i = 0; i < before->count; i++) {
 		uint64_t pfn = before->entries[i] & PM_VALUE, flags;
 		bool mapped = false, counted = false;
@@ -121,8 +122,21 @@ static size_t count_lingering(const struct picture *before,
 			counted = (before->entries[k] & PM_PRESENT) &&
 				(before->entries[k] & PM_VALUE) == pfn;
 		lingering += !mapped && !counted;
+		if (flags >> KPF_WRITEBACK & 1)
+			*written = false;
 	}
 	return lingering;
+}
+
+/* So many frames stay, whatever the swap device has done. */
+static size_t pinned_pages(void)
+{
+	size_t pinned = 0;
+
+	for (struct actor *a = actors; a < actors + nactors; a++)
+		if (a->alive)
+			pinned += a->pinned;
+	return pinned;
 }
 
 static void j_states(const struct picture *p)
@@ -254,7 +268,7 @@ void reclaim_memcg(const char *memcg)
 	long long start = now_ms(), changed = start, gone_at = 0;
 	size_t lingering = 0, unchanged = 0;
 	const char *why = "deadline";
-	bool gone, control;
+	bool gone, control, written;
 
 	/* A control that is out already would prove nothing: bring it back. */
 	read_pages(z, "z", 0, ALL_PAGES);
@@ -288,14 +302,15 @@ void reclaim_memcg(const char *memcg)
 		/* The frames themselves go when the swap device is done. */
 		if (gone) {
 			gone_at = gone_at ? gone_at : now_ms();
-			lingering = count_lingering(&before, &now);
-			if (!lingering || now_ms() > gone_at + patient(LINGER_MS)) {
+			lingering = count_lingering(&before, &now, &written);
+			if ((written && lingering <= pinned_pages()) ||
+			    now_ms() > gone_at + patient(LINGER_MS)) {
 				why = "done";
 				break;
 			}
 		} else if (control && unchanged >= QUIET_ATTEMPTS &&
 			   now_ms() > changed + patient(QUIET_MS)) {
-			lingering = count_lingering(&before, &now);
+			lingering = count_lingering(&before, &now, &written);
 			why = "quiet";
 			break;
 		}
