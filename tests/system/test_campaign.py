@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Each kernel broken on purpose is judged bad, and for the right property; harmless changes are not.
+
+All of tests/mutants in one campaign: the header of a patch names the property.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.mutation import mutant
+
+from .conftest import MUTANTS, execute, load_json
+
+pytestmark = pytest.mark.system
+
+ELSEWHERE = {"70-page-reference-kept"}  # shown by a soak only: test_soak
+TRIED = {m.name: m for m in mutant.read(MUTANTS) if m.name not in ELSEWHERE}
+
+
+@pytest.fixture(scope="module")
+def fates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What became of each."""
+    directory: Path = tmp_path_factory.mktemp("campaign")
+    patches = directory / "patches"
+    patches.mkdir()
+    for tried in TRIED.values():
+        shutil.copy(MUTANTS / f"{tried.name}.patch", patches)
+    out = directory / "out"
+    ended = execute(out, "mutate", "--patches", patches, "--out", out, "--jobs", "2", timeout=6000)
+    assert (out / "mutate.json").is_file(), ended.told()
+    return {m["mutant"]: m for m in load_json(out / "mutate.json")["mutants"]}
+
+
+@pytest.mark.parametrize("name", [m.name for m in TRIED.values() if not m.benign])
+def test_broken_kernel_is_bad_for_the_right_property(fates: dict[str, dict[str, Any]], name: str) -> None:
+    told = fates[name]
+    assert TRIED[name].expected, "its header names no property"
+    assert told["fate"] == "killed", told
+    assert set(TRIED[name].expected) & set(told["named"]), told
+
+
+@pytest.mark.parametrize("name", [m.name for m in TRIED.values() if m.benign])
+def test_harmless_change_is_good(fates: dict[str, dict[str, Any]], name: str) -> None:
+    assert fates[name]["fate"] == "clean", fates[name]
