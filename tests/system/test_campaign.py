@@ -14,7 +14,7 @@ import pytest
 
 from harness.mutation import mutant
 
-from .conftest import MUTANTS, execute, load_json
+from .conftest import MUTANTS, Ended, execute, load_json
 
 pytestmark = pytest.mark.system
 
@@ -23,17 +23,27 @@ TRIED = {m.name: m for m in mutant.read(MUTANTS) if m.name not in ELSEWHERE}
 
 
 @pytest.fixture(scope="module")
-def fates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What became of each."""
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """The campaign, at its end."""
     directory: Path = tmp_path_factory.mktemp("campaign")
     patches = directory / "patches"
     patches.mkdir()
     for tried in TRIED.values():
         shutil.copy(MUTANTS / f"{tried.name}.patch", patches)
     out = directory / "out"
-    ended = execute(out, "mutate", "--patches", patches, "--out", out, "--jobs", "2", timeout=6000)
-    assert (out / "mutate.json").is_file(), ended.told()
-    return {m["mutant"]: m for m in load_json(out / "mutate.json")["mutants"]}
+    return execute(out, "mutate", "--patches", patches, "--out", out, "--jobs", "2", timeout=6000)
+
+
+@pytest.fixture(scope="module")
+def fates(campaign: Ended) -> dict[str, dict[str, Any]]:
+    """What became of each."""
+    assert (campaign.out / "mutate.json").is_file(), campaign.told()
+    return {m["mutant"]: m for m in load_json(campaign.out / "mutate.json")["mutants"]}
+
+
+def test_none_survives(campaign: Ended, fates: dict[str, dict[str, Any]]) -> None:
+    assert campaign.code == 0, campaign.told()
+    assert fates.keys() == TRIED.keys()
 
 
 @pytest.mark.parametrize("name", [m.name for m in TRIED.values() if not m.benign])
