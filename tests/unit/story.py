@@ -135,7 +135,7 @@ def ksm(shared: int, sharing: int, unshared: int = 0, volatile: int = 0, scans: 
         "merge_across_nodes": "1",
         "stable_node_chains": "0",
         "stable_node_dups": "0",
-        "stable_node_chains_prune_millisecs": "0",
+        "stable_node_chains_prune_millisecs": "2000",
         "use_zero_pages": "0",
     }
 
