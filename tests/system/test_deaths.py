@@ -45,18 +45,12 @@ def wait_for_guest(out: Path, seconds: float = 120) -> int:
     raise AssertionError("no guest came up")
 
 
-def interruptible() -> None:
-    """A job that a shell has put in the background is deaf to SIGINT, and so are its children: these tests may be one."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A long run under way, its guest at work."""
     out = tmp_path / "out"
     words = command("run", "--out", out, "--workload", "ref_leak,new_fork", "--arg", "cycles=300")
-    pipe = subprocess.PIPE
-    with subprocess.Popen(words, text=True, stdout=pipe, stderr=pipe, preexec_fn=interruptible) as process:
+    with subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         yield process, out
         process.kill()
 
