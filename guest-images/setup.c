@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "init.h"
 
 #define PORT_NAME "ksm.journal"
+#define ANCHOR_SECONDS 5
 
 /* To the console: milestones for whoever watches it. */
 void say(const char *text)
@@ -155,6 +157,7 @@ void pin_tunables(void)
  */
 pid_t start_anchor(int *error)
 {
+	struct pollfd answer = { .events = POLLIN };
 	int told[2], scans = 0;
 	pid_t pid;
 
@@ -175,7 +178,10 @@ pid_t start_anchor(int *error)
 			pause();
 	}
 	close(told[1]);
-	if (pid > 0 && read(told[0], error, sizeof(*error)) != sizeof(*error))
+	answer.fd = told[0];
+	if (pid > 0 && !poll(&answer, 1, ANCHOR_SECONDS * 1000))
+		*error = ETIMEDOUT;	/* it hangs there, and so will others */
+	else if (pid > 0 && read(told[0], error, sizeof(*error)) != sizeof(*error))
 		*error = ECHILD;
 	close(told[0]);
 	/* Its madvise wakes ksmd once; that scan must be over before we start. */
