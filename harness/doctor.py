@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -50,6 +51,12 @@ def _kvm() -> Check:
     return Check("KVM", True, f"/dev/kvm opens; a probe boot decides, for guests of {platform.machine()} only")
 
 
+def _witness() -> Check:
+    if importlib.util.find_spec("drgn") is None:
+        return Check("witness", True, "no drgn: run --witness cannot look", "pip install 'ksm-harness[witness]'")
+    return Check("witness", True, "drgn is there, for run --witness and --hold")
+
+
 def _disk(store: Store, targets: Sequence[Target]) -> Check:
     free = shutil.disk_usage(store.root).free / 1e9
     need = DISK_GB_BASE + DISK_GB_TARGET * len(targets)
@@ -67,4 +74,5 @@ def examine(targets: Sequence[Target], store: Store) -> list[Check]:
         Check("cpus", True, f"{cpus}"),
         _disk(store, targets),
         _kvm(),
+        _witness(),
     ]

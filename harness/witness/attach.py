@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import HarnessError
 from harness.guest.ram import Range
 from harness.targets import Target
 from harness.witness import debuginfo, elf
@@ -68,6 +69,8 @@ def main(
         program = open_guest(Path(vmlinux), files, [Range(*r) for r in ranges], Way(mmu, direct_map, page_size))
     except FileNotFoundError as e:
         sys.exit(f"{e.filename}: the guest is gone")
+    except HarnessError as e:
+        sys.exit(str(e))
     if sys.argv[1:]:
         del sys.argv[0]
         runpy.run_path(sys.argv[0], {"prog": program}, "__main__")

@@ -11,6 +11,7 @@ import pytest
 from harness.guest.ram import Range
 from harness.targets import table
 from harness.witness import attach_script
+from harness.witness.attach import main
 
 
 @pytest.mark.parametrize("name", table())
@@ -29,3 +30,15 @@ def test_script(name: str) -> None:
     assert ast.literal_eval(said["direct_map"]) == target.direct_map
     files = eval(compile(ast.Expression(said["files"]), "script", "eval"))
     assert files == ["/proc/1234/fd/18", "/proc/1234/fd/19"]
+
+
+def test_a_guest_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="/fd/7: the guest is gone"):
+        main(str(tmp_path / "vmlinux"), [str(tmp_path / "fd" / "7")], [(0, 4096, 0, 0)], "x86", 0, 4096)
+
+
+def test_another_vmlinux(tmp_path: Path) -> None:
+    (tmp_path / "7").write_bytes(bytes(4096))
+    (tmp_path / "vmlinux").write_bytes(b"no kernel")
+    with pytest.raises(SystemExit, match="cannot read"):
+        main(str(tmp_path / "vmlinux"), [str(tmp_path / "7")], [(0, 4096, 0, 0)], "x86", 0, 4096)
