@@ -99,6 +99,11 @@ class Oracle:
             self._witness.draw(number)
         return found
 
+    def follow(self, before: object) -> None:
+        """``before`` was the oracle of the same boot's workload before: what its looks have shown is not told again."""
+        if isinstance(before, Oracle):
+            self._witness.follow(before._witness)
+
     # Operations.
 
     def _op(self, number: int, op: Fields) -> None:
@@ -120,7 +125,7 @@ class Oracle:
         if name == "roam" and self._free is None:
             self._free = FreeRun(self.model, self.page_size, self._cpus)
             self.notes.append(f"{ret.where}: from here on books and censuses are judged, not the model")
-            self._witness.adrift = "all acted at once (roam)"
+            self._witness.lose_track("all acted at once (roam)", self._free.population.roster)
         if self._free is not None and ret.number("rc") >= 0:
             return self._set_free(self._free, name, op, ret)
         self.model.begin_op(name)
@@ -143,7 +148,7 @@ class Oracle:
         name = op.text("op")
         self.notes.append(f"{ret.where}: {name} failed with {ret.data.get('errno') or 'no reason'}; the counters are not judged")
         self.model.memory.doubt(f"{name} failed")
-        self._witness.adrift = self._witness.adrift or f"{name} failed"
+        self._witness.lose_track(f"{name} failed")
         return judge_refusal(
             op, ret, self._judge.in_progress("P14"), total_kb=self._total_kb, poisoned="P21" in self._judge.shown
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from harness.oracle.address_space import Area, Mm
 from harness.oracle.model import MAX_PAGES, Model
 from harness.oracle.records import Fields
 
@@ -43,6 +44,7 @@ class Population:
     """All actors that are alive, the control included."""
 
     def __init__(self, model: Model, page_size: int) -> None:
+        self.page_size = page_size
         self.processes: dict[str, Process] = {}
         self.spawned: set[int] = set()  # pids of processes that no fork made
         self.roamers: set[str] = set()
@@ -72,6 +74,16 @@ class Population:
         if first + count > area.npages:
             raise op.fail(f"pages {first}..{first + count - 1} of an area of {area.npages}")
         return process, area, range(first, first + count)
+
+    def roster(self) -> list[Mm]:
+        """Everyone's pid and areas, in the form that names of pages are told from."""
+        found = []
+        for process in self.processes.values():
+            mm = Mm(process.name, "")
+            mm.pid = process.pid
+            mm.areas = {n: Area(area.addr // self.page_size, area.npages) for n, area in process.areas.items()}
+            found.append(mm)
+        return found
 
     def all_pages(self) -> Iterator[tuple[Process, str, Pages]]:
         """Every area of everyone."""

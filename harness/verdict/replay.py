@@ -41,6 +41,9 @@ class Stepper(Protocol):
     def look(self, number: int, graph: Graph, /) -> list[Finding]:
         """Those that a look right after the record of this number shows."""
 
+    def follow(self, before: object, /) -> None:
+        """The workload before in the same boot was that oracle's: what it has told of the kernel's memory is told."""
+
 
 MakeOracle = Callable[[Record, Record], Stepper]
 
@@ -138,7 +141,9 @@ class Replayer:
         if record["kind"] == "begin":
             account = open_account(record)
             self._result.accounts.append(account)
-            self._oracle = _make(self._make, self._result.hello, record, account)
+            before, self._oracle = self._oracle, _make(self._make, self._result.hello, record, account)
+            if before is not None and self._oracle is not None:
+                self._oracle.follow(before)
             return []
         account = self._result.accounts[-1]
         told = len(account.findings)

@@ -14,6 +14,7 @@ from harness.findings import Finding, Tier
 from harness.graph import Graph
 from harness.oracle import Oracle
 from tests.unit.oracle_story import N, Record, Story, recorded
+from tests.unit.test_oracle_census import Story as Roaming
 from tests.unit.witness_graph import PAGE_SIZE, Kernel
 
 Corruption = Callable[["Watched", Graph], Graph]
@@ -400,6 +401,23 @@ def test_what_the_first_look_shows_is_of_before() -> None:
     assert finding.summary.endswith(", after the reset before this workload")
 
 
+def test_what_one_workload_has_told_the_next_one_does_not_tell() -> None:
+    before = merged()
+    assert [f.kind for f in before.look(references(2))] == ["reference-leak"]
+    address = before.at(before.model.actors["P1"].vmas[0].anon_vma)
+
+    def next_workload(refcount: int) -> list[Finding]:
+        oracle = Oracle({"cpus": 1}, {"seq": 0, "p": "P1", "kind": "begin", "workload": "x", "page_size": PAGE_SIZE})
+        oracle.follow(before.oracle)
+        former = {address: graph.AnonVma(address, address, address, refcount, 0, 0, ())}
+        return oracle.look(2, Graph(former=former))
+
+    (finding,) = next_workload(3)
+    assert finding.summary.startswith("the anon_vma of P1.a has refcount 3 though nothing holds it any more")
+    before.oracle._witness._references._off[address] = 2  # as it was before the look above
+    assert next_workload(2) == []
+
+
 def test_a_leaked_child_explains_its_roots_reference() -> None:
     story = merged()
     story.exit("C")
@@ -548,6 +566,23 @@ def test_after_a_failure_only_the_look_itself_is_judged() -> None:
     story.kernel = kernel
     assert story.look(vma_split) == []
     assert [f.kind for f in story.look(references(1))] == ["reference-leak"]
+
+
+def test_after_a_roam_the_look_itself_is_judged_with_the_names_of_who_is_there_now() -> None:
+    story = Roaming()
+    story.roam()
+    vma = graph.Vma(0x200, 0x100, 0, 4 * PAGE_SIZE, 0, 0x80000000, 0x300, (0x300,))
+    seen = Graph(
+        mms={0x100: graph.Mm(0x100, 11, "init", 1, 2, (0x200,))},
+        vmas={0x200: vma},
+        anon_vmas={0x300: graph.AnonVma(0x300, 0x300, 0x300, 2, 1, 1, (0x200,))},
+    )
+    (finding,) = story.oracle.look(story.seq, seen)
+    assert finding.signature == "P6:reference-leak:roam"
+    assert finding.summary.startswith("the anon_vma of W1.a has refcount 2 where 1 is right")
+    assert [box.title for box in story.oracle.drawings[0].after.boxes] == ["W1.a", "W1.a[0..3]"]
+    assert any("all acted at once" in note for note in story.oracle.notes)
+    assert story.oracle.look(story.seq, replace(seen, anon_vmas={}, vmas={}, mms={})) == []
 
 
 def test_recorded_workloads_of_real_guests_go_through_with_looks() -> None:

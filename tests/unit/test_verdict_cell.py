@@ -64,6 +64,9 @@ class Scripted:
             ]
         return []
 
+    def follow(self, before: object, /) -> None:
+        pass
+
     def look(self, number: int, graph: Graph, /) -> list[Finding]:
         return []
 

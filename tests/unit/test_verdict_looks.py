@@ -36,6 +36,11 @@ class Witnessed:
         self.remarks: list[str] = []
         self.notes: list[str] = []
         self.drawings: list[Drawing] = []
+        self.before: list[str] = []
+
+    def follow(self, before: object, /) -> None:
+        assert isinstance(before, Witnessed)
+        self.before = [*before.before, before.workload]
 
     def step(self, record: Record, /) -> list[Finding]:
         self.calls.append((self.workload, "step", record["seq"], 0))
@@ -94,6 +99,18 @@ def in_place(calls: list[Call], places: list[tuple[int, int]]) -> None:
     for before, call in itertools.pairwise(calls):
         if call[1] == "look":
             assert (before[0], before[1], before[2]) == (call[0], "step", call[2])
+
+
+def test_each_workloads_oracle_knows_the_one_before() -> None:
+    made: list[Witnessed] = []
+
+    def make(hello: Record, begin: Record) -> Witnessed:
+        made.append(Witnessed(hello, begin))
+        return made[-1]
+
+    Witnessed.calls = []
+    replay([journal().data], make)
+    assert [oracle.before for oracle in made] == [list(PLANNED)[:i] for i in range(len(PLANNED))]
 
 
 def test_in_place_from_the_files(tmp_path: Path, calls: list[Call]) -> None:

@@ -8,6 +8,7 @@ is no actor; the workload's own process; and what an actor has beside its areas 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from harness import graph
@@ -74,10 +75,13 @@ class Matcher:
         self.page_size = page_size
         self._known: dict[Mm, int] = {}
 
-    def match(self, model: Model, graph: Graph) -> Match:
-        """Pair what can be paired."""
+    def match(self, model: Model, graph: Graph, roster: Sequence[Mm] | None = None) -> Match:
+        """Pair what can be paired.  ``roster`` are all actors, if the model does not know them any more."""
         match = Match(graph, self.page_size)
-        self._living(model, match)
+        if roster is not None:
+            self._living(roster, match)
+            return match
+        self._living(model.actors.values(), match)
         self._dead(model, match)
         self._known = dict(match.addresses)
         match.anchor = next((slot.mm for slot in graph.slots if match.stranger(slot.mm)), 0)
@@ -96,10 +100,10 @@ class Matcher:
         return match
 
     @staticmethod
-    def _living(model: Model, match: Match) -> None:
+    def _living(actors: Iterable[Mm], match: Match) -> None:
         """By pid: exec gives a process another mm."""
         pids = {mm.pid: mm.address for mm in match.graph.mms.values() if mm.pid}
-        for mm in model.actors.values():
+        for mm in actors:
             address = pids.get(mm.pid)
             if address is None:
                 match.unseen.append(mm)

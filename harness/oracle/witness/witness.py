@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.drawing import Drawing
 from harness.graph import Graph
+from harness.oracle.address_space import Mm
 from harness.oracle.judge import Difference
 from harness.oracle.model import Model
 from harness.oracle.records import Fields
@@ -56,7 +57,8 @@ class Witness:
 
     def __init__(self, model: Model, page_size: int, notes: list[str]) -> None:
         self.model = model
-        self.adrift = ""  # why nothing can be compared with the model any more
+        self._adrift = ""  # why nothing can be compared with the model any more
+        self._roster: Callable[[], Sequence[Mm]] | None = None
         self._notes = notes
         self._matcher = Matcher(page_size)
         self._pairs = Isomorphism()
@@ -69,13 +71,22 @@ class Witness:
         self._new: list[Mismatch] = []
         self.drawings: list[Drawing] = []
 
+    def lose_track(self, why: str, roster: Callable[[], Sequence[Mm]] | None = None) -> None:
+        """Nothing can be compared with the model from here on; ``roster`` tells who is there, if the model does not."""
+        self._adrift = self._adrift or why
+        self._roster = roster or self._roster
+
+    def follow(self, before: Witness) -> None:
+        """Go on where that one ended: it knows the names of anon_vmas, and what has been told."""
+        self._references, self._told = before._references, before._told
+
     def did(self, deed: Deed) -> None:
         """An operation has ended."""
         self._deeds.append(deed)
 
     def look(self, graph: Graph) -> list[Difference]:
         """What was as it must be at the look before, and is no more."""
-        match = self._matcher.match(self.model, graph)
+        match = self._matcher.match(self.model, graph, self._roster() if self._roster else None)
         new: list[Mismatch] = []
         told: dict[Hashable, Hashable] = {}
         for mismatch in self._compare(match):
@@ -116,8 +127,8 @@ class Witness:
     def _compare(self, match: Match) -> Iterator[Mismatch]:
         yield from census(match)
         yield from self._references.judge(match)
-        if self.adrift or match.unseen:
-            self._note(self.adrift or f"the mm of {', '.join(mm.name for mm in match.unseen)} was not found")
+        if self._adrift or match.unseen:
+            self._note(self._adrift or f"the mm of {', '.join(mm.name for mm in match.unseen)} was not found")
             return
         yield from compare_rmap(match, self.model, self._pairs)
         if self.model.memory.unsure:
