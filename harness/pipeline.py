@@ -25,7 +25,7 @@ from harness.guest import CellPlan, Halt, Limits, Load, Waiting, run_cell
 from harness.hold import Hold
 from harness.image import Image, WorkloadInfo, make_image
 from harness.interruption import interrupt
-from harness.kernel import Kernel, MakeError, build, contained, fragments, patches
+from harness.kernel import USUAL, Kernel, MakeError, Wanted, build, contained, fragments, patches
 from harness.report import matches, write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from harness.source import Source, Spec, parse_spec, resolve
@@ -49,6 +49,7 @@ class RunPlan:
     args: tuple[tuple[str, str], ...] = ()  # for every workload, KEY=VALUE
     patches: tuple[Path, ...] = ()
     fragments: tuple[Path, ...] = ()
+    tools: Wanted = USUAL  # the compiler, and more of make's variables
     extra: tuple[Path, ...] = ()  # workload sources of the user's
     jobs: int = 2
     accel: str = "auto"
@@ -274,7 +275,7 @@ class Pipeline:
         self.progress.cell(name, "waiting")
         async with self._building:
             self.progress.cell(name, "kernel", source.label)
-            cell.facts |= {"tree": source.identity, "revision": source.revision}
+            cell.facts |= {"tree": source.identity, "revision": source.revision, "make_args": " ".join(self.plan.tools.make_args)}
             cell.facts["hold_anon_vma"] = await asyncio.to_thread(self._carried, source)
             started = time.monotonic()
             kernel = await asyncio.to_thread(
@@ -284,6 +285,7 @@ class Pipeline:
                 self.store,
                 patches=self.plan.patches,
                 fragments=self.plan.fragments,
+                tools=self.plan.tools,
                 progress=lambda text, fraction: self.progress.cell(name, "kernel", text, fraction),
             )
             cell.timings["kernel"] = round(time.monotonic() - started, 3)
@@ -319,6 +321,7 @@ def kernel_facts(kernel: Kernel, source: Source) -> dict[str, str]:
         "kernel": str(kernel.image),
         "kernel_key": kernel.key,
         "compiler": kernel.compiler,
+        "linker": kernel.linker,
         "config": str(kernel.config or ""),
         "vmlinux": str(kernel.vmlinux or ""),
         "kernel_cached": "yes" if kernel.cached else "no",

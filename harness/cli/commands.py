@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import doctor, outdir, pipeline, store, targets
-from harness.cli.common import chosen, fragment_files, logged, workloads_of
+from harness.cli.common import chosen, fragment_files, logged, tools_of, workloads_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode
@@ -41,14 +41,16 @@ def run(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness run``."""
     workloads = workload_table(options.workload_source)
     out: Path = options.out.absolute()
+    wanted = chosen(options.target, targets.table(options.table), "target")
     plan = pipeline.RunPlan(
         kernel=options.kernel,
-        targets=chosen(options.target, targets.table(options.table), "target"),
+        targets=wanted,
         workloads=workloads_of(options.workload, workloads),
         out=out,
         args=tuple(options.arg),
         patches=tuple(options.patch),
         fragments=fragment_files(options.config),
+        tools=tools_of(options, wanted),
         extra=tuple(path.absolute() for path in options.workload_source),
         jobs=options.jobs,
         accel=options.accel,
@@ -75,6 +77,7 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
     spec, kept = parse_spec(options.kernel), store.Store()
     kept.collect()
     wanted = chosen(options.target, targets.table(options.table), "target")
+    tools = tools_of(options, wanted)
     rows = []
     with Progress() as progress:
         source = resolve(spec, kept)
@@ -83,7 +86,8 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
             def tell(text: str, fraction: float | None, name: str = target.name) -> None:
                 progress.cell(name, "kernel", text, fraction)
 
-            kernel = build(source, target, kept, patches=options.patch, fragments=fragment_files(options.config), progress=tell)
+            fragments = fragment_files(options.config)
+            kernel = build(source, target, kept, patches=options.patch, fragments=fragments, progress=tell, tools=tools)
             for warning in kernel.warnings:
                 progress.say(f"{target.name}: {warning}")
             rows.append(

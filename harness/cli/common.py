@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,9 @@ from typing import TypeVar
 
 from harness.errors import HostError, UsageError
 from harness.image import WorkloadInfo
+from harness.kernel import Wanted, wanted
 from harness.resources import directory
+from harness.targets import Target
 
 log = logging.getLogger("harness")
 
@@ -39,6 +42,14 @@ def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
             raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
         found.append(path.absolute())
     return tuple(found)
+
+
+def tools_of(options: argparse.Namespace, wanted_targets: Sequence[Target]) -> Wanted:
+    """The compiler and make's variables that are asked for.  UsageError for what cannot be."""
+    if options.cross_compile is not None and len(wanted_targets) > 1:
+        names = ", ".join(target.name for target in wanted_targets)
+        raise UsageError(f"--cross-compile {options.cross_compile} cannot be right for several targets ({names}); name one")
+    return wanted(options.cc, options.cross_compile, options.make_arg)
 
 
 def workloads_of(text: str, table: Mapping[str, WorkloadInfo]) -> tuple[WorkloadInfo, ...]:

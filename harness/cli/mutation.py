@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from harness import outdir, pipeline, store, targets, witness
-from harness.cli.common import chosen, fragment_files, logged, workloads_of
+from harness.cli.common import chosen, fragment_files, logged, tools_of, workloads_of
 from harness.cli.main import silence_stdout
 from harness.errors import ExitCode, HostError, UsageError
 from harness.image import workload_table
@@ -35,13 +35,15 @@ def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
     table_of_workloads = workload_table(options.workload_source)
     workloads = workloads_of(options.workload, table_of_workloads)
     out: Path = options.out.absolute()
+    wanted = chosen(options.target, targets.table(options.table), "target")
     run = pipeline.RunPlan(
         kernel=options.kernel,
-        targets=chosen(options.target, targets.table(options.table), "target"),
+        targets=wanted,
         workloads=workloads,
         out=out,
         args=tuple(options.arg),
         fragments=fragment_files(options.config),
+        tools=tools_of(options, wanted),
         extra=tuple(path.absolute() for path in options.workload_source),
         jobs=options.jobs,
         accel=options.accel,

@@ -75,6 +75,12 @@ def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
                             help="apply to a private copy of the tree; may be given again, in order")  # fmt: skip
     parser.add_argument("--config", metavar="NAME|FILE", action="append", default=[],
                         help="one more config fragment: of kconfigs/, or a file; may be given again")  # fmt: skip
+    parser.add_argument("--cc", metavar="PROGRAM", default="",
+                        help="the compiler (default: the target's gcc; clang with --make-arg LLVM=1)")  # fmt: skip
+    parser.add_argument("--cross-compile", metavar="PREFIX",
+                        help="of gcc and binutils, as in aarch64-linux-gnu- (default: the target's)")  # fmt: skip
+    parser.add_argument("--make-arg", metavar="X=Y", action="append", default=[],
+                        help="one more variable for make, as in LLVM=1 or KCFLAGS=-O1; may be given again")  # fmt: skip
     parser.add_argument("--targets", metavar="FILE", type=Path, dest="table", help="a target table of your own (TOML)")
 
 

@@ -5,5 +5,6 @@ from harness.kernel.build import build
 from harness.kernel.contained import contained
 from harness.kernel.kernel import Kernel
 from harness.kernel.make import MakeError
+from harness.kernel.toolchain import USUAL, Wanted, wanted
 
-__all__ = ["Kernel", "MakeError", "build", "contained"]
+__all__ = ["USUAL", "Kernel", "MakeError", "Wanted", "build", "contained", "wanted"]

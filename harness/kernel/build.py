@@ -22,7 +22,7 @@ from harness.kernel.fragments import Option
 from harness.kernel.kernel import Kernel
 from harness.kernel.make import Kbuild, Progress, make, recover
 from harness.kernel.patches import Patch
-from harness.kernel.toolchain import Toolchain
+from harness.kernel.toolchain import USUAL, Toolchain, Wanted
 from harness.source import Source
 from harness.source.content import File
 from harness.store import Store, write_atomically
@@ -57,7 +57,7 @@ class _Plan:
             BUILD_FORMAT,
             fragments.allconfig(self.options),
             required,
-            dataclasses.astuple(self.tools),
+            self.tools.identity(),
             self.target.kernel_arch,
             self.target.make_target,
             self.target.image,
@@ -219,21 +219,24 @@ def build(
     jobs: int = 0,
     progress: Progress | None = None,
     force: bool = False,
+    tools: Wanted = USUAL,
 ) -> Kernel:
     """The kernel of ``source`` with ``patches`` for ``target``; built unless the store has it (or ``force``).
 
-    ``fragments`` are config fragments on top of the target's own, ``jobs`` is make's -j (0: one per processor).
+    ``fragments`` are config fragments on top of the target's own, ``jobs`` is make's -j (0: one per processor),
+    ``tools`` what is asked for instead of the target's compiler.
     UsageError for bad patches or contradicting fragments; BuildError when a patch does not apply, an option did not stick
     or the kernel did not compile (then MakeError, whose ``log`` is the whole output); HostError when tools are missing;
     Interrupted after interrupt().
     """
     if source.kind == "image":
-        if patches or fragments:
+        if patches or fragments or tools != USUAL:
             raise UsageError(
-                f"{source.spec} is a ready image: --patch and config fragments need a source (debian:, tree:, git: or tarball:)"
+                f"{source.spec} is a ready image: patches, config fragments and compilers need a source, "
+                "as debian:, tree:, git: or tarball: name one"
             )
         return prebuilt.wrap(source, target, store)
-    plan = _plan(source, target, patches, fragments)
+    plan = _plan(source, target, patches, fragments, tools)
     place = kernel.directory_of(store, plan.key)
     store.pin(place)
     if not force and (found := _found(plan, store, place)):
@@ -270,7 +273,9 @@ def _locked(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progres
     return made
 
 
-def _plan(source: Source, target: Target, patch_files: Sequence[Path], extra: Sequence[Path]) -> _Plan:
+def _plan(source: Source, target: Target, patch_files: Sequence[Path], extra: Sequence[Path], tools: Wanted) -> _Plan:
     paths = [*(fragments.find(name) for name in target.fragments), *extra]
     options = fragments.merge(fragments.read(path) for path in paths)
-    return _Plan(source, target, options, tuple(path.stem for path in paths), patches.load(patch_files), toolchain.find(target))
+    return _Plan(
+        source, target, options, tuple(path.stem for path in paths), patches.load(patch_files), toolchain.find(target, tools)
+    )

@@ -60,8 +60,9 @@ class Kbuild:
         return [
             f"ARCH={self.target.kernel_arch}",
             f"CROSS_COMPILE={self.toolchain.cross}",
-            f"CC={ccache}{self.toolchain.cross}gcc",
+            f"CC={ccache}{self.toolchain.cc}",
             f"O={self.objects}",
+            *self.toolchain.make_args,
         ]
 
     def environment(self) -> dict[str, str]:

@@ -227,6 +227,7 @@ class Campaign:
                 self.store,
                 patches=mutant.patches,
                 fragments=self.plan.run.fragments,
+                tools=self.plan.run.tools,
                 progress=lambda text, fraction: teller.cell("", "kernel", text, fraction),
             )
 

@@ -41,6 +41,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "--config", "spicy"], "--config spicy: neither"),
         (["run", "--jobs", "0"], "--jobs"),
         (["run", "--patience", "-1"], "--patience"),
+        (["run", "--make-arg", "LLVM"], "--make-arg LLVM: write it as VARIABLE=VALUE"),
+        (["run", "--target", "all", "--cross-compile", "x-"], "cannot be right for several targets"),
         (["run", "--memory", "much"], "--memory: 'much' is not a size"),
         (["run", "--memory", "64M"], "'64M' is not from 128M to 1024G"),
         (["run", "--memory", "513"], "in steps of 2 MiB"),
