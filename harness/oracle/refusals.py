@@ -12,6 +12,7 @@ from harness.oracle.records import Fields, decimal
 # What may fail for the sake of the guest's memory, its limits, or what this kernel was built without.
 EXCUSED = frozenset({"ENOMEM", "EAGAIN", "EINTR", "ENOSPC", "EMFILE", "ENFILE", "ENOSYS", "EOPNOTSUPP", "ENOENT"})
 _AMPLE = 4  # of the guest's memory such a part: where so much is available nothing is short of it
+_MADVISE = frozenset({"mergeable", "unmergeable", "hugepage"})  # which says EAGAIN for ENOMEM (mm/madvise.c)
 _SIGKILL = 9  # of the guest's OOM killer, most likely
 
 
@@ -64,7 +65,8 @@ def judge_refusal(op: Fields, ret: Fields, prop: str, *, total_kb: int | None, p
     duty = _DUTIES.get(name, _OTHER)
     if ret.data.get("died") is not None:
         return _death(name, ret, poisoned=poisoned)
-    needless = error == "ENOMEM" and not short_of_memory(ret, total_kb)
+    of_memory = error == "ENOMEM" or (error == "EAGAIN" and name in _MADVISE)
+    needless = of_memory and not short_of_memory(ret, total_kb)
     if (error in EXCUSED and not needless) or (error == "EHWPOISON" and poisoned):
         return []
     seen = "did not happen" if error == "ETIME" else f"failed with {error or 'no reason'}"

@@ -55,13 +55,22 @@ def test_what_may_fail_for_the_guests_sake_is_none(errno: str) -> None:
     assert story.model.memory.unsure
 
 
-@pytest.mark.parametrize(("available", "signatures"), [(100_000, []), (200_000, ["P15:refused:fork"])])
-def test_memory_is_not_short_where_much_is_available(available: int, signatures: list[str]) -> None:
-    """copy_mm says ENOMEM whatever dup_mm failed with."""
+@pytest.mark.parametrize(("available", "told"), [(100_000, False), (200_000, True)])
+@pytest.mark.parametrize(
+    ("op", "errno", "arguments", "signature"),
+    [
+        ("fork", "ENOMEM", {"child": "C"}, "P15:refused:fork"),
+        ("mergeable", "EAGAIN", {"area": "a", "first": 0, "count": N}, "P14:refused:mergeable"),
+    ],
+)
+def test_memory_is_not_short_where_much_is_available(
+    op: str, errno: str, arguments: Record, signature: str, available: int, told: bool
+) -> None:
+    """copy_mm says ENOMEM whatever dup_mm failed with; madvise says EAGAIN for ENOMEM."""
     story = Story(hello={**HELLO, "mem_kb": 500_000})
     story.merged()
-    found = refuse(story, "fork", "ENOMEM", {"available_kb": available}, actor="P1", child="C")
-    assert [f.signature for f in found] == signatures
+    found = refuse(story, op, errno, {"available_kb": available}, actor="P1", **arguments)
+    assert [f.signature for f in found] == [signature] * told
 
 
 def test_a_tunable_that_takes_any_number_must_take_it() -> None:
