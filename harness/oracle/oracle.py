@@ -53,7 +53,7 @@ class Oracle:
         self._cpus = decimal(hello.get("cpus")) or 1
         self._total_kb = decimal(hello.get("mem_kb"))
         self._counters = Counters(self.model, self.page_size, self._cpus)
-        self._witness = Witness(self.model, self.page_size, self.notes)
+        self._witness = Witness(self.model, self.page_size, self.notes, self.remarks)
         self.drawings = self._witness.drawings
         self._found_at = -1  # record with the last finding
         self._free: FreeRun | None = None  # from the first roam on

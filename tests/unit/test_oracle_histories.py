@@ -38,7 +38,7 @@ class Histories(RuleBasedStateMachine):
         self.book: dict[str, dict[int, int]] = {}
         self.born = 0
         self.kernel = Kernel(self.model)
-        self.witness = Witness(self.model, PAGE_SIZE, [])
+        self.witness = Witness(self.model, PAGE_SIZE, [], [])
         if semantics.has_chains:
             self.model.set_tunable("max_page_sharing", sharing)
         for _ in range(2):

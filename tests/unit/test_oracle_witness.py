@@ -41,6 +41,10 @@ class Watched(Story):
         self.findings += found
         return found
 
+    def look_only(self) -> Graph:
+        assert self.kernel is not None
+        return self.kernel.look()
+
     def item(self, seen: Graph, actor: str, page: int) -> graph.Item:
         mm = self.model.actors[actor]
         return next(i for i in seen.items.values() if i.mm == self.at(mm) and i.addr == (mm.areas["a"].start + page) * PAGE_SIZE)
@@ -464,6 +468,53 @@ def test_an_anon_vma_that_was_freed_too_early_and_used_again_is_not_taken_for_th
         )
 
     assert {f.signature for f in story.look(again)} >= {"P5:reference-lost:fill", "P8:vma-links:fill"}
+
+
+def roots_held(story: Watched, seen: Graph) -> Graph:
+    """Each item holds the root, and nothing else its own any more than vmas do."""
+    roots = {a: v.root for a, v in seen.anon_vmas.items()}
+    stable = [i for i in seen.items.values() if i.flags & 0x200 and roots.get(i.anon_vma, i.anon_vma) != i.anon_vma]
+    counts: dict[int, int] = {}
+    for item in stable:
+        counts[item.anon_vma] = counts.get(item.anon_vma, 0) - 1
+        counts[roots[item.anon_vma]] = counts.get(roots[item.anon_vma], 0) + 1
+    anon_vmas = {a: replace(v, refcount=v.refcount + counts.get(a, 0)) for a, v in seen.anon_vmas.items()}
+    unheld = {a for a, v in anon_vmas.items() if not v.refcount}
+    for gone in unheld:
+        root = anon_vmas[roots[gone]]
+        anon_vmas[root.address] = replace(root, refcount=root.refcount - 1)
+    anon_vmas = {a: v for a, v in anon_vmas.items() if a not in unheld}
+    items = put(seen.items, *(replace(i, anon_vma=roots[i.anon_vma]) for i in stable))
+    return replace(seen, items=items, anon_vmas=anon_vmas)
+
+
+def test_items_that_hold_an_ancestor_are_remarked_on_and_no_error() -> None:
+    story = merged()
+    assert story.look(roots_held) == []
+    (remark,) = story.oracle.remarks
+    assert "other semantics, not an error" in remark
+    story.kernel, kernel = None, story.kernel
+    story.exit("C")
+    story.kernel = kernel
+    assert story.look(roots_held) == []  # C's own was freed, which the model still has
+    story.kernel = None
+    story.scan()
+    story.fork("P1", "D")
+    story.kernel = kernel
+    assert story.look(roots_held) == []
+    assert [f.kind for f in story.look(lambda s, g: references(-1)(s, roots_held(s, g)))] == ["reference-lost"]
+    assert len(story.oracle.remarks) == 1
+
+
+def test_an_item_that_holds_a_descendant_is_an_error() -> None:
+    """A walk from there does not reach the vma itself."""
+    story = merged()
+    own, others = story.item(story.look_only(), "P1", 3), story.item(story.look_only(), "C", 3)
+
+    def descendant(story: Watched, seen: Graph) -> Graph:
+        return replace(seen, items=put(seen.items, replace(own, anon_vma=others.anon_vma)))
+
+    assert "item-anon-vma" in {f.kind for f in story.look(descendant)}
 
 
 def test_chains_and_dups() -> None:

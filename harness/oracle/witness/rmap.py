@@ -25,15 +25,21 @@ _HOLDS = (
 
 
 class Isomorphism:
-    """Which anon_vma of the kernel is which of the model's; kept while the model's lives."""
+    """Which anon_vma of the kernel is which of the model's; kept while the model's lives.
+
+    ``ancestors``: this kernel's items hold ancestors of their vma's anon_vma, by which a walk reaches all that it must and
+    more (P22): no error, but what the items hold then tells nothing, and an anon_vma without vmas may be freed before the
+    model's.
+    """
 
     def __init__(self) -> None:
+        self.ancestors = False
         self._kernel: dict[AnonVma, int] = {}
         self._model: dict[int, AnonVma] = {}
 
     def forget_freed(self) -> None:
         """Another one may lie there soon."""
-        for anon_vma in [a for a in self._kernel if a.freed]:
+        for anon_vma in [a for a in self._kernel if a.freed or (self.ancestors and a.unlinked)]:
             del self._model[self._kernel.pop(anon_vma)]
 
     def pair(self, anon_vma: AnonVma, address: int) -> bool:
@@ -135,10 +141,13 @@ def _links(links: int, own: bool) -> str:
 def _compare_item(seen: graph.Item, item: Item, pairs: Isomorphism) -> Iterator[Mismatch]:
     if item.state is not State.STABLE or state(seen) is not State.STABLE or item.anon_vma is None:
         return
-    if seen.anon_vma and pairs.pair(item.anon_vma, seen.anon_vma):
+    other = pairs.of(seen.anon_vma)
+    if other is not item.anon_vma and other in ancestors(item.anon_vma):
+        pairs.ancestors = True
+        return
+    if seen.anon_vma and (pairs.pair(item.anon_vma, seen.anon_vma) if not pairs.ancestors else other in (None, item.anon_vma)):
         return
     where = place(item.mm, item.addr)
-    other = pairs.of(seen.anon_vma)
     what = "does not hold the anon_vma that its vma had when it was merged" if seen.anon_vma else "holds no anon_vma"
     words = "none" if not seen.anon_vma else "one that nothing else leads to" if other is None else f"that of {_owner(other)}"
     yield Mismatch(
@@ -152,6 +161,15 @@ def _compare_item(seen: graph.Item, item: Item, pairs: Isomorphism) -> Iterator[
         focus=(seen.address,),
         state=seen.anon_vma,
     )
+
+
+def ancestors(anon_vma: AnonVma) -> set[AnonVma]:
+    """Those whose interval trees have all the vmas that its own has (anon_vma_fork), as far as they exist."""
+    found = {anon_vma.root}
+    while not anon_vma.freed and anon_vma not in found:
+        found.add(anon_vma)
+        anon_vma = anon_vma.parent
+    return found
 
 
 def _compare_anon_vma(

@@ -24,6 +24,7 @@ from harness.oracle.witness.tree import compare_tree
 
 _Shown = tuple[Match, str, dict[int, Name]]
 
+ANCESTORS = "rmap_items hold an ancestor of their vma's anon_vma, which leads to parents too (P22): other semantics, not an error"
 MOST_DRAWINGS = 8  # of one workload
 
 
@@ -53,13 +54,14 @@ class Deed:
 
 
 class Witness:
-    """``notes`` gets what is not compared, and why."""
+    """``notes`` gets what is not compared, and why, ``remarks`` what is remarkable and no error."""
 
-    def __init__(self, model: Model, page_size: int, notes: list[str]) -> None:
+    def __init__(self, model: Model, page_size: int, notes: list[str], remarks: list[str]) -> None:
         self.model = model
         self._adrift = ""  # why nothing can be compared with the model any more
         self._roster: Callable[[], Sequence[Mm]] | None = None
         self._notes = notes
+        self._remarks = remarks
         self._matcher = Matcher(page_size)
         self._pairs = Isomorphism()
         self._references = References()
@@ -131,6 +133,8 @@ class Witness:
             self._note(self._adrift or f"the mm of {', '.join(mm.name for mm in match.unseen)} was not found")
             return
         yield from compare_rmap(match, self.model, self._pairs)
+        if self._pairs.ancestors and ANCESTORS not in self._remarks:
+            self._remarks.append(ANCESTORS)
         if self.model.memory.unsure:
             self._note(f"but for its vmas: {self.model.memory.unsure}")
             return
