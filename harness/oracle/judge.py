@@ -179,10 +179,13 @@ class Judge:
         """Of what a second witness saw in the kernel's memory."""
         if kind in _RMAP:
             return "P1" if op == "fork" else "P11" if op in ("mremap", "resize", "renew") else "P8"
-        if op in _UNMERGE or self.since.had(*_UNMERGE):
+        left = kind in ("slot-extra", "node-extra")  # and not because anything was unmerged
+        if op in _UNMERGE or (self.since.had(*_UNMERGE) and not left):
             return "P18"
-        if kind in ("item-extra", "slot-extra", "node-extra"):
+        if left or kind == "item-extra":
             return "P6"
+        if kind == "slot-order":
+            return "P14"
         if kind in ("chain", "tree", "hlist-length"):
             return "P20"
         if self.since.failed_merges:

@@ -288,7 +288,7 @@ SINGLE: list[tuple[Corruption, set[str]]] = [
     (item_in_anothers_list, {"P15:item-list:scan"}),
     (slot_missing, {"P15:slot-missing:scan"}),
     (slot_of_the_dead, {"P6:slot-extra:scan"}),
-    (slots_reversed, {"P15:slot-order:scan"}),
+    (slots_reversed, {"P14:slot-order:scan"}),
     (slots_mm_dropped, {"P15:mm-count:scan"}),
     (length_off, {"P20:hlist-length:scan"}),
     (node_of_another_page, {"P15:node-page:scan"}),
@@ -315,6 +315,18 @@ def test_each_single_thing_that_is_wrong_is_named_once(corrupt: Corruption, sign
     assert all("(record " in f.summary for f in found)
     story.oracle._judge._told.clear()  # each signature is told once in any case; a look repeats nothing by itself
     assert story.look(corrupt) == []
+
+
+def test_what_is_left_behind_is_a_leak_also_after_something_was_unmerged() -> None:
+    story = merged()
+    story.on("unmergeable", "P2", count=4)
+    assert [f.signature for f in story.look(empty_node)] == ["P18:node-extra:unmergeable"]
+    story.kernel, kernel = None, story.kernel
+    story.scan()
+    story.kernel = kernel
+    assert story.look(empty_node) == []  # as it was
+    assert [f.signature for f in story.look(slot_of_the_dead)] == ["P6:slot-extra:scan"]
+    assert [f.signature for f in story.look(without_item)] == ["P18:item-missing:scan"]
 
 
 def test_the_refcount_is_accounted_for_in_words() -> None:
