@@ -200,6 +200,15 @@ def test_what_is_no_kernel_or_no_repository(repository: Path, store: Store, tmp_
         parse_spec("git:/nowhere@v1")
 
 
+def test_a_bisection_without_a_checkout(repository: Path, store: Store, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    run(tmp_path, "clone", "-q", "--bare", str(repository), str(bare))
+    run(repository, "commit", "-q", "--allow-empty", "-m", "three")
+    for root in (repository, bare):
+        run(root, "bisect", "start", "--no-checkout", "HEAD", "v1")
+        assert of(root, "BISECT_HEAD", store).revision == run(root, "rev-parse", "BISECT_HEAD")
+
+
 def test_an_object_that_is_lost(repository: Path, store: Store) -> None:
     name = run(repository, "rev-parse", "v1:mm/tool")
     os.unlink(repository / ".git/objects" / name[:2] / name[2:])  # noqa: PTH108
