@@ -94,7 +94,9 @@ class Oracle:
 
         It is to be made while ksmd and all actors stand still: at the end of an operation, or at an observation.
         """
-        found = self._judge.findings(number, self._witness.look(graph))
+        full_scans = self.model.ksmd.full_scans
+        ahead = self._scans_known and self.model.run == 1 and graph.counters.get("seqnr", full_scans) > full_scans
+        found = self._judge.findings(number, self._witness.look(graph, ahead=ahead))
         if found or self._found_at == number:
             self._witness.draw(number)
         return found

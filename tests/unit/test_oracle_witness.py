@@ -621,6 +621,22 @@ def test_after_a_scan_that_nobody_asked_for_items_are_not_compared_but_vmas_are(
     assert [f.kind for f in story.look(references(-1))] == ["reference-lost"]
 
 
+def test_a_ksmd_that_went_on_unasked_is_not_compared_with_a_model_that_does_not_know() -> None:
+    """Between the end of an operation and the look; what the guest tells next says how many scans it were."""
+    story = merged()
+
+    def ahead(scans: int) -> Corruption:
+        def corrupt(story: Watched, seen: Graph) -> Graph:
+            gone = without_item(story, seen)
+            return replace(gone, counters={**gone.counters, "seqnr": gone.counters["seqnr"] + scans})
+
+        return corrupt
+
+    assert story.look(ahead(1)) == []
+    assert any("a scan that nobody asked for" in note for note in story.oracle.notes)
+    assert [f.kind for f in story.look(ahead(0))] == ["item-missing"]
+
+
 def test_after_a_failure_only_the_look_itself_is_judged() -> None:
     story = merged()
     story.step({"kind": "op", "op": "munmap", "actor": "P1", "area": "a", "first": 0, "count": 1})

@@ -86,12 +86,15 @@ class Witness:
         """An operation has ended."""
         self._deeds.append(deed)
 
-    def look(self, graph: Graph) -> list[Difference]:
-        """What was as it must be at the look before, and is no more."""
+    def look(self, graph: Graph, *, ahead: bool = False) -> list[Difference]:
+        """What was as it must be at the look before, and is no more.
+
+        ``ahead``: ksmd has ended a scan that nobody asked for and of which the model has not heard yet.
+        """
         match = self._matcher.match(self.model, graph, self._roster() if self._roster else None)
         new: list[Mismatch] = []
         told: dict[Hashable, Hashable] = {}
-        for mismatch in self._compare(match):
+        for mismatch in self._compare(match, ahead):
             key = mismatch.kind, mismatch.subject
             if key not in self._told or self._told[key] != mismatch.state:
                 new.append(mismatch)
@@ -126,7 +129,7 @@ class Witness:
         words = deeds[-1].words
         return self._last.name, words if len(deeds) == 1 else f"{len(deeds)} operations, the last of them {words}"
 
-    def _compare(self, match: Match) -> Iterator[Mismatch]:
+    def _compare(self, match: Match, ahead: bool) -> Iterator[Mismatch]:
         yield from census(match)
         yield from self._references.judge(match)
         if self._adrift or match.unseen:
@@ -135,8 +138,8 @@ class Witness:
         yield from compare_rmap(match, self.model, self._pairs)
         if self._pairs.ancestors and ANCESTORS not in self._remarks:
             self._remarks.append(ANCESTORS)
-        if self.model.memory.unsure:
-            self._note(f"but for its vmas: {self.model.memory.unsure}")
+        if ahead or self.model.memory.unsure:
+            self._note(f"but for its vmas: {self.model.memory.unsure or 'ksmd made a scan that nobody asked for'}")
             return
         yield from compare_slots(match, self.model)
         yield from compare_items(match, self.model)
