@@ -7,12 +7,11 @@ import argparse
 import dataclasses
 import datetime
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import doctor, outdir, pipeline, store, targets
-from harness.cli.common import chosen, fragment_files, logged, tools_of, workloads_of
+from harness.cli.common import chosen, fragment_files, guests_plan, logged, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode
@@ -39,36 +38,17 @@ def _print_run(run: RunResult, out: Path, as_json: bool) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness run``."""
-    workloads = workload_table(options.workload_source)
-    out: Path = options.out.absolute()
-    wanted = chosen(options.target, targets.table(options.table), "target")
-    plan = pipeline.RunPlan(
-        kernel=options.kernel,
-        targets=wanted,
-        workloads=workloads_of(options.workload, workloads),
-        out=out,
-        args=tuple(options.arg),
+    plan = dataclasses.replace(
+        guests_plan(options),
         patches=tuple(options.patch),
-        fragments=fragment_files(options.config),
-        tools=tools_of(options, wanted),
-        extra=tuple(path.absolute() for path in options.workload_source),
-        jobs=options.jobs,
-        accel=options.accel,
-        require_kvm=options.require_kvm,
-        append=" ".join(options.boot_arg),
-        smp=options.smp,
-        memory=options.memory,
-        patience=options.patience,
         fail_fast=options.fail_fast,
         only=options.only or "",
-        witness=options.witness,
         hold=options.hold,
-        command=("ksm-harness", *sys.argv[1:]),
     )
     pipeline.check(plan)
-    with outdir.taken(out), logged(out / outdir.LOG), Progress() as progress:
+    with outdir.taken(plan.out), logged(plan.out / outdir.LOG), Progress() as progress:
         result = pipeline.execute(plan, store.Store(), progress)
-    _print_run(result, out, options.json)
+    _print_run(result, plan.out, options.json)
     return exit_code(result)
 
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from harness import targets
 from harness.errors import HostError, UsageError
-from harness.image import WorkloadInfo
+from harness.image import WorkloadInfo, workload_table
 from harness.kernel import Wanted, wanted
+from harness.pipeline import RunPlan
 from harness.resources import directory
 from harness.targets import Target
 
@@ -56,6 +59,30 @@ def workloads_of(text: str, table: Mapping[str, WorkloadInfo]) -> tuple[Workload
     """Those that a list names; "all" means all but those which are run on request only."""
     usual = ",".join(name for name, workload in table.items() if not workload.on_request)
     return chosen(usual if text == "all" else text, table, "workload")
+
+
+def guests_plan(options: argparse.Namespace) -> RunPlan:
+    """What ``run`` and ``mutate`` are told alike: the kernel, the guests, what runs in them and where it goes."""
+    wanted_targets = chosen(options.target, targets.table(options.table), "target")
+    return RunPlan(
+        kernel=options.kernel,
+        targets=wanted_targets,
+        workloads=workloads_of(options.workload, workload_table(options.workload_source)),
+        out=options.out.absolute(),
+        args=tuple(options.arg),
+        fragments=fragment_files(options.config),
+        tools=tools_of(options, wanted_targets),
+        extra=tuple(path.absolute() for path in options.workload_source),
+        jobs=options.jobs,
+        accel=options.accel,
+        require_kvm=options.require_kvm,
+        append=" ".join(options.boot_arg),
+        smp=options.smp,
+        memory=options.memory,
+        patience=options.patience,
+        witness=options.witness,
+        command=("ksm-harness", *sys.argv[1:]),
+    )
 
 
 @contextlib.contextmanager

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from harness import outdir, pipeline, store, targets, witness
-from harness.cli.common import chosen, fragment_files, logged, tools_of, workloads_of
+from harness import outdir, store, witness
+from harness.cli.common import guests_plan, logged
 from harness.cli.main import silence_stdout
 from harness.errors import ExitCode, HostError, UsageError
-from harness.image import workload_table
 from harness.mutation import argued, campaign, document, generator, junit, mutant, mutationfile, table
 from harness.mutation.mutationfile import Score
 from harness.report import Progress, show_rows
@@ -32,34 +30,12 @@ def _take(out: Path) -> None:
 
 
 def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
-    table_of_workloads = workload_table(options.workload_source)
-    workloads = workloads_of(options.workload, table_of_workloads)
-    out: Path = options.out.absolute()
-    wanted = chosen(options.target, targets.table(options.table), "target")
-    run = pipeline.RunPlan(
-        kernel=options.kernel,
-        targets=wanted,
-        workloads=workloads,
-        out=out,
-        args=tuple(options.arg),
-        fragments=fragment_files(options.config),
-        tools=tools_of(options, wanted),
-        extra=tuple(path.absolute() for path in options.workload_source),
-        jobs=options.jobs,
-        accel=options.accel,
-        require_kvm=options.require_kvm,
-        append=" ".join(options.boot_arg),
-        smp=options.smp,
-        memory=options.memory,
-        patience=options.patience,
-        witness=options.witness,
-        command=("ksm-harness", *sys.argv[1:]),
-    )
+    run = guests_plan(options)
     return campaign.MutationPlan(
         run=run,
         mutants=mutant.read(options.patches, [name for name in options.only.split(",") if name]),
-        workloads=workloads,
-        out=out,
+        workloads=run.workloads,
+        out=run.out,
         arguments=argued.load(options.argued),
         keep_killed=options.keep_killed,
     )
