@@ -74,37 +74,31 @@ class Follower:
         ``head`` is the address of the list's head; ``shape`` begins with the entry's ``next`` and ``prev``, which lie at the
         offset ``member`` in it.
         """
-        before, at = head, self.pointer(head)
-        seen = {head}
-        while at != head:
-            if at in seen:
-                self.fault(f"{what} comes round to {at:#x} and never to its end")
-                return
-            seen.add(at)
-            values = self.get(shape, at, f"next of {before:#x} in {what}", member)
-            if values is None:
-                return
-            if values[1] != before:
-                self.fault(f"prev of {at:#x} in {what} is {values[1]:#x}, not {before:#x}")
-            yield at - member, values
-            before, at = at, values[0]
+        return self._linked(head, head, shape, member, what, ("next of", "prev"))
 
     def along(self, first: int, shape: Shape, member: int, what: str) -> Iterator[tuple[int, Values]]:
         """The entries of an ``hlist`` list; ``first`` is the address of its head, and ``shape`` begins with next and pprev."""
-        link, at = first, self.pointer(first)
+        return self._linked(first, 0, shape, member, what, ("the pointer at", "pprev"))
+
+    def _linked(
+        self, head: int, end: int, shape: Shape, member: int, what: str, words: tuple[str, str]
+    ) -> Iterator[tuple[int, Values]]:
+        """From what ``head`` points to, to ``end``: both kinds of entry begin with the way on and one that leads back."""
+        forth, back = words
+        before, at = head, self.pointer(head)
         seen: set[int] = set()
-        while at:
+        while at != end:
             if at in seen:
                 self.fault(f"{what} comes round to {at:#x} and never to its end")
                 return
             seen.add(at)
-            values = self.get(shape, at, f"the pointer at {link:#x} in {what}", member)
+            values = self.get(shape, at, f"{forth} {before:#x} in {what}", member)
             if values is None:
                 return
-            if values[1] != link:
-                self.fault(f"pprev of {at:#x} in {what} is {values[1]:#x}, not {link:#x}")
+            if values[1] != before:
+                self.fault(f"{back} of {at:#x} in {what} is {values[1]:#x}, not {before:#x}")
             yield at - member, values
-            link, at = at, values[0]
+            before, at = at, values[0]
 
     def inorder(self, root: int, shape: Shape, member: int, what: str) -> Iterator[tuple[int, Values]]:
         """A red-black tree's entries in order; ``root`` is the address of the topmost ``rb_node``, or 0.

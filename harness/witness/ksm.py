@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from harness.graph import Chain, Item, Node, Page, Slot
 from harness.witness.follow import Follower, Values
-from harness.witness.layout import COUNTERS, Shape
+from harness.witness.layout import COUNTERS
 
 CHAIN = -1024  # STABLE_NODE_CHAIN
 STABLE_FLAG = 0x200
@@ -36,9 +36,9 @@ class Ksm:
         self._item_rb = layout.structures["item"]["parent"].offset
         self._node_fields = layout.structures["node"]
         has_length = layout.has("node", "length")
-        tail = ("kpfn", "length") if has_length else ("kpfn",)
         self._has_length = has_length
-        self._node = layout.shape("node", "parent", "right", "left", *tail)
+        self._page_fields = ("kpfn", "length") if has_length else ("kpfn",)
+        self._node = layout.shape("node", "parent", "right", "left", *self._page_fields)
 
     def read(self) -> None:
         """All of it but the pages."""
@@ -139,13 +139,9 @@ class Ksm:
         head, fields = self._f.layout.symbols.get("migrate_nodes", 0), self._node_fields
         if not head or "list_next" not in fields:
             return
-        shape = self._node_shape_on_list()
+        shape = self._f.layout.shape("node", "list_next", "list_prev", *self._page_fields)
         for address, values in self._f.around(head, shape, fields["list_next"].offset, "migrate_nodes"):
             self._take_node(address, -1, 0, values[2], values[3] if self._has_length else -1)
-
-    def _node_shape_on_list(self) -> Shape:
-        tail = ("kpfn", "length") if self._has_length else ("kpfn",)
-        return self._f.layout.shape("node", "list_next", "list_prev", *tail)
 
     def _take_node(self, address: int, tree: int, chain: int, kpfn: int, length: int) -> None:
         if address in self.nodes or address in self.chains:
