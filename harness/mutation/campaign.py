@@ -129,7 +129,7 @@ class Campaign:
         kernel = await self._build(source, target, unmodified(), _Named(self.progress, target.name))
         image = await asyncio.to_thread(make_image, target, self.store, run.extra)
         if source.kind == "image" or kernel.vmlinux is None:
-            raise UsageError(f"{run.kernel} is a ready image: mutants need a source (debian: or tree:)")
+            raise UsageError(f"{run.kernel} is a ready image: mutants need a source (debian:, tree:, git: or tarball:)")
         print_of = await asyncio.to_thread(samecode.fingerprint, kernel.vmlinux)
         ground = _Ground(source, target, kernel, image.key, print_of)
         control = await self._one(ground, unmodified())
