@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,15 @@ def _original(source: Source, path: str) -> File | None:
         raise BuildError(f"cannot read {source.root / path}: {e.strerror}") from e
 
 
+def _originals(source: Source, paths: Iterable[str]) -> Iterator[tuple[str, File]]:
+    """Many of them, in any order."""
+    try:
+        for path, file in source.files.read_all(paths):
+            yield path, _unchanged(source, path, file)
+    except OSError as e:
+        raise BuildError(f"cannot read {e.filename or source.root}: {e.strerror}") from e
+
+
 def _unchanged(source: Source, path: str, file: File | None) -> File:
     """The file, if it is what the manifest says."""
     if file is None or source.manifest is None or file.value != source.manifest[path]:
@@ -96,8 +105,7 @@ def _copy_all(source: Source, slot: Slot) -> None:
         (slot.src / directory).mkdir(parents=True, exist_ok=True)
 
     def copy(paths: list[str]) -> None:
-        for path, found in source.files.read_all(paths):
-            file = _unchanged(source, path, found)
+        for path, file in _originals(source, paths):
             full = f"{slot.src}/{path}"
             if file.mode == "120000":
                 os.symlink(os.fsdecode(file.content), full)  # noqa: PTH211
