@@ -13,13 +13,14 @@ import datetime
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from harness import __version__, outdir, witness
-from harness.errors import BuildError, CannotJudge, HostError
+from harness.errors import BuildError, CannotJudge, HostError, UsageError
+from harness.expectation import Expectation
 from harness.findings import Finding, Tier
 from harness.guest import CellPlan, Halt, Limits, Load, Waiting, run_cell
 from harness.hold import Hold
@@ -62,6 +63,8 @@ class RunPlan:
     witness: bool = False  # look at the kernel's own structures at each observation and after each operation
     hold: bool = False  # a guest stays paused at its first finding until the user says so
     only: str = ""  # the one signature, or pattern of it, that counts; empty: any
+    require: tuple[str, ...] = ()  # properties that must be judged in every cell
+    expect: Expectation | None = None  # what passes and what is skipped, by cell
     command: tuple[str, ...] = ()
 
 
@@ -94,9 +97,26 @@ def check(plan: RunPlan) -> None:
     patches.load(plan.patches)
     for target in plan.targets:
         fragments.merge(fragments.read(path) for path in (*map(fragments.find, target.fragments), *plan.fragments))
+    _check_demands(plan)
     outdir.refuse_foreign(plan.out)
     if plan.witness:
         witness.check()
+
+
+def _check_demands(plan: RunPlan) -> None:
+    shown = {p for workload in plan.workloads for p in workload.properties}
+    for prop in plan.require:
+        if prop not in shown:
+            raise UsageError(f"--require {prop}: no workload that is to run shows it; they show {_in_order(shown)}")
+    for target in plan.targets if plan.expect is not None else ():
+        if target.name not in (plan.expect or {}):
+            known = ", ".join(plan.expect or {}) or "none"
+            raise UsageError(f"--expect: nothing is recorded of the cell {target.name}; there is {known}")
+
+
+def _in_order(properties: Iterable[str]) -> str:
+    """P2 before P10."""
+    return " ".join(sorted(properties, key=lambda p: (len(p), p)))
 
 
 @dataclass
@@ -125,7 +145,7 @@ class Pipeline:
         self.store = store
         self.progress = progress
         what = " + ".join([plan.kernel, *(path.name for path in plan.patches)])
-        self.result = RunResult((), what, plan.command, now(), "", __version__, plan.only)
+        self.result = RunResult((), what, plan.command, now(), "", __version__, plan.only, plan.require, plan.expect)
         self._cells: dict[str, CellResult] = {}
         self._building = asyncio.Lock()
         self._running = asyncio.Semaphore(plan.jobs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.drawing import Drawing
 from harness.errors import ExitCode
+from harness.expectation import Expectation
 from harness.findings import Finding
 
 
@@ -88,9 +89,11 @@ class RunResult:
     finished: str = ""  # empty while it runs
     version: str = ""
     only: str = ""  # the one signature that was asked for, or a pattern of it; empty: any failure counts
+    require: tuple[str, ...] = ()  # properties that must be judged in every cell
+    expect: Expectation | None = None  # what it is held against
 
     def exit_code(self) -> ExitCode:
-        """One bad workload makes the run bad; else one that is not judged makes it 125; whatever ``only`` is."""
+        """One bad workload makes the run bad; else one that is not judged makes it 125; whatever was asked for."""
         verdicts = [w.verdict for c in self.cells for w in c.workloads]
         if any(v.bad for v in verdicts):
             return ExitCode.BAD

@@ -10,14 +10,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import doctor, outdir, pipeline, store, targets
+from harness import doctor, expectation, outdir, pipeline, store, targets
 from harness.cli.common import chosen, fragment_files, guests_plan, logged, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
-from harness.errors import ExitCode
+from harness.errors import ExitCode, HostError
 from harness.image import workload_table
 from harness.kernel import build, contained
-from harness.report import Progress, exit_code, judge, report, show, show_rows
+from harness.report import Progress, exit_code, judge, load_run, report, show, show_rows
 from harness.report.runfile import to_data
 from harness.results import RunResult
 from harness.source import debian, parse_spec, resolve
@@ -43,6 +43,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         patches=tuple(options.patch),
         fail_fast=options.fail_fast,
         only=options.only or "",
+        require=tuple(dict.fromkeys(name for name in options.require.split(",") if name)),
+        expect=expectation.load(options.expect) if options.expect else None,
         hold=options.hold,
     )
     pipeline.check(plan)
@@ -101,6 +103,19 @@ def judge_again(options: argparse.Namespace) -> ExitCode:
     result = judge(options.directory.absolute())
     _print_run(result, options.directory.absolute(), options.json)
     return exit_code(result)
+
+
+def record_expectation(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness expect DIR …``."""
+    text = expectation.to_toml(expectation.recorded(load_run(directory) for directory in options.directory))
+    if options.out is None:
+        print(text, end="")
+        return ExitCode.GOOD
+    try:
+        store.write_atomically(options.out, text)
+    except OSError as e:
+        raise HostError(f"cannot write {options.out}: {e.strerror}") from e
+    return ExitCode.GOOD
 
 
 def report_again(options: argparse.Namespace) -> ExitCode:
@@ -172,6 +187,7 @@ COMMANDS = {
     "contains": tell_whether_contained,
     "judge": judge_again,
     "report": report_again,
+    "expect": record_expectation,
     "mutate": mutate,
     "mutants": make_mutants,
     "list": list_things,

@@ -118,6 +118,10 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run.add_argument("--only", metavar="SIGNATURE", type=_signature,
                      help="only this finding, crash or hang is bad, and all that is wrong otherwise is 125: for git bisect run. "
                      "A signature as reports have it (P1:still-mapped:reclaim), or a pattern (CRASH:*)")  # fmt: skip
+    run.add_argument("--require", metavar="P[,P…]", default="",
+                     help="properties that must be judged, by one workload at least, in every target: else 125")  # fmt: skip
+    run.add_argument("--expect", metavar="FILE", type=Path,
+                     help="what passes and what is skipped, as `ksm-harness expect` records it: a new skip is 125")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print run.json instead of the table")
 
 
@@ -192,6 +196,9 @@ def make_parser() -> Parser:
         again = commands.add_parser(name, help=text)
         again.add_argument("directory", metavar="DIR", type=Path)
         again.add_argument("--json", action="store_true", help="print run.json instead of the table")
+    expect = commands.add_parser("expect", help="record what a good run came to, for --expect of the next")
+    expect.add_argument("directory", metavar="DIR", type=Path, nargs="+", help="of a run; several with different targets")
+    expect.add_argument("--out", metavar="FILE", type=Path, help="where to (default: standard output)")
     _add_mutate(commands)
     _add_mutants(commands)
     listing = commands.add_parser("list", help="targets, workloads or kernels")

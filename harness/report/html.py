@@ -16,6 +16,7 @@ from markupsafe import Markup
 from harness.errors import ExitCode
 from harness.findings import Finding
 from harness.report.charts import Chart, Series, bar, draw
+from harness.report.demands import gains, unmet
 from harness.report.graph import graph
 from harness.report.output import replace
 from harness.report.pagemap import page_map
@@ -116,6 +117,9 @@ def html(run: RunResult, directory: Path) -> str:
         names=_workload_names(run),
         table={c.result.cell: {w.result.workload: w for w in c.workloads} for c in cells},
         problems=problems(run),
+        shortfalls=unmet(run),
+        gains=gains(run),
+        unexpected={(s.cell, s.workload) for s in unmet(run)},
         answer=answer(run),
         counts=counts(run),
         Verdict=Verdict,
@@ -144,6 +148,8 @@ def answer(run: RunResult) -> tuple[str, str]:
     code = exit_code(run)
     if run.only and code is ExitCode.CANNOT_JUDGE and run.exit_code() is ExitCode.BAD:
         return f"bad in another way than by {run.only}", "unjudged"
+    if code is ExitCode.CANNOT_JUDGE and run.exit_code() is ExitCode.GOOD:
+        return "not judged as was asked", "unjudged"
     return {
         ExitCode.GOOD: ("good", "pass"),
         ExitCode.BAD: (f"bad, by {run.only}" if run.only else "bad", "bad"),

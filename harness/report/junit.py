@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import junit_xml
 
 from harness import __version__
+from harness.report.demands import Shortfall, unmet
 from harness.report.output import replace
 from harness.report.properties import PropertyResult, by_property
 from harness.report.text import fit, line
@@ -65,7 +66,9 @@ def _name(text: str) -> str:
 
 def _suite(run: RunResult, cell: CellResult, directory: Path) -> junit_xml.TestSuite:
     name = f"ksm-harness.{_name(cell.cell)}"
-    cases = [case for w in cell.workloads for case in _cases(name, w, directory / "cells" / cell.cell)]
+    missed = [s for s in unmet(run) if s.cell == cell.cell]
+    cases = [case for w in cell.workloads for case in _cases(name, w, directory / "cells" / cell.cell, missed)]
+    cases += _demands(name, run, missed)
     return junit_xml.TestSuite(name, cases, timestamp=run.started or None, properties=_facts(run, cell))
 
 
@@ -77,17 +80,38 @@ def _facts(run: RunResult, cell: CellResult) -> dict[str, str]:
     return {_line(k): _line(v, 4000) for k, v in facts.items()}
 
 
-def _cases(suite: str, workload: WorkloadResult, directory: Path) -> list[junit_xml.TestCase]:
+def _demands(suite: str, run: RunResult, missed: Sequence[Shortfall]) -> list[junit_xml.TestCase]:
+    """A case for each property that is required; and one for an expectation that knows nothing of the cell."""
+    texts = {s.prop: s.text for s in missed if not s.workload}
+    names = [*run.require, *([""] if "" in texts else [])]
+    cases = []
+    for prop in names:
+        case = junit_xml.TestCase(_line(prop) or "all", f"{suite}.{'require' if prop else 'expect'}")
+        if prop in texts:
+            case.add_error_info(_line(texts[prop]), _text(texts[prop]), Verdict.SKIP.value)
+        cases.append(case)
+    return cases
+
+
+def _cases(suite: str, workload: WorkloadResult, directory: Path, missed: Sequence[Shortfall]) -> list[junit_xml.TestCase]:
     classname = f"{suite}.{_name(workload.workload)}"
     # Never begun, so that its properties are not known: still one case, or the loss would not be seen.
     shown = by_property(workload) or (PropertyResult("all", workload.verdict, workload.reason),)
     share = workload.seconds / len(shown)
+    unexpected = next((s.text for s in missed if s.workload == workload.workload and not s.prop), "")
     cases = []
     for prop in shown:
         case = junit_xml.TestCase(_line(prop.prop), classname, elapsed_sec=share, allow_multiple_subelements=True)
-        _outcome(case, prop, workload)
+        if unexpected:
+            case.add_error_info(_line(unexpected), _text(unexpected), Verdict.SKIP.value)
+        else:
+            _outcome(case, prop, workload)
         if prop.verdict not in (Verdict.PASS, Verdict.SKIP):
             case.stdout = _attachments(directory, workload)
+        cases.append(case)
+    for gone in (s for s in missed if s.workload == workload.workload and s.prop):
+        case = junit_xml.TestCase(_line(gone.prop), classname)
+        case.add_error_info(_line(gone.text), _text(gone.text), Verdict.SKIP.value)
         cases.append(case)
     return cases
 

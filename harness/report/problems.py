@@ -55,10 +55,11 @@ class Problem:
 
     def scope(self) -> str:
         """How far it reaches, in words."""
-        return f"{_count(len(self.cells), 'cell')}, {_count(len(self.workloads), 'workload')}"
+        return f"{count(len(self.cells), 'cell')}, {count(len(self.workloads), 'workload')}"
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """A number of things, in words."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 

@@ -11,9 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness import expectation
 from harness.drawing import COLUMNS, Box, Drawing, Link, Panel
 from harness.errors import UsageError
 from harness.findings import Finding, Tier
+from harness.report.demands import unmet
 from harness.report.output import replace
 from harness.report.problems import problems
 from harness.report.properties import by_property
@@ -45,7 +47,7 @@ def load_run(directory: Path) -> RunResult:
 
 
 def to_data(run: RunResult) -> dict[str, Any]:
-    """A run as JSON data.  ``verdict`` and ``problems`` are derived, for readers; loading ignores them."""
+    """A run as JSON data.  ``verdict``, ``shortfalls`` and ``problems`` are derived, for readers; loading ignores them."""
     return {
         "schema": SCHEMA,
         "version": run.version,
@@ -54,8 +56,11 @@ def to_data(run: RunResult) -> dict[str, Any]:
         "started": run.started,
         "finished": run.finished,
         "only": run.only,
+        "require": list(run.require),
+        "expect": expectation.to_data(run.expect) if run.expect is not None else None,
         "exit_code": int(exit_code(run)),
         "cells": [_cell_data(c) for c in run.cells],
+        "shortfalls": [dataclasses.asdict(s) for s in unmet(run)],
         "problems": [
             {"signature": p.signature, "verdict": p.verdict, "summary": p.summary, "cells": list(p.cells)} for p in problems(run)
         ],
@@ -166,6 +171,8 @@ def from_data(data: object, where: str = NAME) -> RunResult:
         kernel=node.get("kernel", str, ""),
         command=node.texts("command"),
         only=node.get("only", str, ""),
+        require=node.texts("require"),
+        expect=expectation.from_data(wanted, f"{where}.expect") if (wanted := node.data.get("expect")) is not None else None,
         started=node.get("started", str, ""),
         finished=node.get("finished", str, ""),
         version=node.get("version", str, ""),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A run that is asked for one symptom only (``--only SIGNATURE``), as a bisection needs it.
+"""The exit code, whatever is asked for; and a run that is asked for one symptom only (``--only SIGNATURE``), for a bisection.
 
 Only that symptom is bad; anything else that is wrong with a kernel does not tell whether it would be there.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 
 from harness.errors import ExitCode
+from harness.report.demands import unmet
 from harness.report.problems import Problem, problems
 from harness.results import RunResult
 
@@ -30,10 +31,13 @@ def others(run: RunResult) -> tuple[str, ...]:
 
 
 def exit_code(run: RunResult) -> ExitCode:
-    """The run's exit code: of any failure, or of the one that was asked for, where any other failure is "cannot judge"."""
+    """The run's exit code: of any failure, or of the one that was asked for, where any other failure is "cannot judge".
+
+    A run that would be good is "cannot judge" too if what was to be judged was not.
+    """
     code = run.exit_code()
-    if not run.only:
-        return code
-    if shown(run):
+    if run.only and shown(run):
         return ExitCode.BAD
-    return ExitCode.CANNOT_JUDGE if code is ExitCode.BAD else code
+    if run.only and code is ExitCode.BAD:
+        return ExitCode.CANNOT_JUDGE
+    return ExitCode.CANNOT_JUDGE if code is ExitCode.GOOD and unmet(run) else code

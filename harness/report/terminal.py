@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import ExitCode
-from harness.report.problems import Problem, problems
+from harness.report.demands import gains, unmet
+from harness.report.problems import Problem, count, problems
 from harness.report.symptom import exit_code, others
 from harness.report.text import fit, line
 from harness.results import RunResult, Verdict, WorkloadResult
@@ -53,6 +54,12 @@ def table(run: RunResult, paths: Sequence[Path] = ()) -> RenderableType:
         parts += [Text(""), _problem(problem)]
     if len(found) > MAX_PROBLEMS:
         parts += [Text(""), Text(f"{len(found) - MAX_PROBLEMS} more problems are in the reports.")]
+    missed = unmet(run)
+    parts += [Text("")] if missed else []
+    parts += [Text(line(str(s), 400), style=f"bold {_UNJUDGED}", overflow="fold") for s in missed[:MAX_PROBLEMS]]
+    if len(missed) > MAX_PROBLEMS:
+        parts += [Text(f"{len(missed) - MAX_PROBLEMS} more demands that were not met are in the reports.")]
+    parts += [Text(line(text, 400), style="dim", overflow="fold") for text in gains(run)[:MAX_PROBLEMS]]
     for cell in run.cells:
         parts += [Text(f"{line(cell.cell)}: {line(w, 400)}", style=_UNJUDGED, overflow="fold") for w in cell.warnings[:6]]
     parts += [Text(""), answer(run)]
@@ -70,16 +77,21 @@ def _matrix(run: RunResult) -> Table:
     for cell in run.cells:
         for w in cell.workloads:
             by_name.setdefault(w.workload, {})[cell.cell] = w
+    new = {(s.cell, s.workload) for s in unmet(run)}
     for name, cells in by_name.items():
         shows = next((w.properties for w in cells.values() if w.properties), ())
-        grid.add_row(Text(line(name)), Text(line(" ".join(shows))), *(_word(cells.get(c.cell)) for c in run.cells))
+        grid.add_row(
+            Text(line(name)), Text(line(" ".join(shows))), *(_word(cells.get(c.cell), (c.cell, name) in new) for c in run.cells)
+        )
     return grid
 
 
-def _word(workload: WorkloadResult | None) -> Text:
+def _word(workload: WorkloadResult | None, unexpected: bool) -> Text:
     if workload is None:
         return Text("")
     verdict = workload.verdict
+    if unexpected:
+        return Text(f"{verdict} !", style=_UNJUDGED)
     return Text(verdict.value, style=_STYLES.get(verdict, _UNJUDGED))
 
 
@@ -114,6 +126,9 @@ def answer(run: RunResult) -> Text:
     if code is ExitCode.GOOD:
         return Text(f"{line(run.kernel)}: good ({_skips(run, total)})", style="bold green")
     unjudged = f", {lost} could not be judged" if lost else ""
+    if run.exit_code() is ExitCode.GOOD:
+        words = f"{count(len(unmet(run)), 'demand')} not met"
+        return Text(f"{line(run.kernel)}: not judged as was asked ({words})", style=f"bold {_UNJUDGED}")
     if code is ExitCode.BAD:
         return Text(f"{line(run.kernel)}: bad ({bad} of {total} workloads{unjudged})", style="bold red")
     return Text(f"{line(run.kernel)}: could not be judged ({lost} of {total} workloads were not)", style=f"bold {_UNJUDGED}")
