@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 #   make run                 from kernel source to a verdict, on x86_64
-#   make run TARGETS=all     on all four targets
+#   make run TARGETS=all     on all four targets; or pages, hash, every
 #   make matrix              Debian's 6.1 and 6.12 on all four targets; or on those that TARGETS names
 #   make test                unit tests and system tests, all targets
 #

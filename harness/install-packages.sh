@@ -1,13 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # install-packages.sh LIST TARGET...: install what the list (harness/packages.txt) has for these targets and is missing.
+# A target is known by the beginning of its name: aarch64-16k needs what aarch64 needs; a group needs all.
 # Looks for what each package brings, so that it needs neither root nor Debian where nothing is missing.
 set -eu
 
 list=$1
 shift
-wanted=" all $* "
-case $wanted in *" all all "*) wanted=" all x86_64 aarch64 ppc64 ppc64le " ;; esac
+wanted=" all "
+for target; do
+	case ${target%%-*} in
+	all | every | pages | hash) wanted="$wanted x86_64 aarch64 ppc64 ppc64le " ;;
+	*) wanted="$wanted ${target%%-*} " ;;
+	esac
+done
 
 missing=
 while read -r target package sign; do

@@ -21,7 +21,7 @@ _ALSO = {"prlimit": "util-linux", "ld": "binutils", "objcopy": "binutils",
 class Package:
     """A line of packages.txt."""
 
-    target: str
+    target: str  # a target's machine_arch, or "all"
     name: str
     sign: str  # a program on PATH, a file, or PROGRAM:MODULE
 
@@ -43,9 +43,9 @@ def _lines() -> Iterator[Package]:
             yield Package(*words)
 
 
-def packages(names: Iterable[str]) -> list[Package]:
-    """The packages that these targets need, each once."""
-    wanted = {"all", *names}
+def packages(machines: Iterable[str]) -> list[Package]:
+    """The packages that targets with these ``machine_arch`` need, each once."""
+    wanted = {"all", *machines}
     return list({package.name: package for package in _lines() if package.target in wanted}.values())
 
 

@@ -96,7 +96,7 @@ def check(plan: RunPlan) -> None:
         commit_of(Path(spec.value), spec.version, spec)
     patches.load(plan.patches)
     for target in plan.targets:
-        fragments.merge(fragments.read(path) for path in (*map(fragments.find, target.fragments), *plan.fragments))
+        fragments.options_for(target, (*map(fragments.find, target.fragments), *plan.fragments))
     _check_demands(plan)
     outdir.refuse_foreign(plan.out)
     if plan.witness:

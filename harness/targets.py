@@ -15,6 +15,9 @@ from harness.errors import UsageError
 
 BUILTIN = Path(__file__).with_name("targets.toml")
 
+ALL, EVERY = "all", "every"
+"""Words that stand for rows without a group, and for all rows."""
+
 MMUS = ("", "x86", "arm64", "radix")
 
 # A name becomes a directory's, and a word of a comma separated list.
@@ -49,6 +52,7 @@ class Target:
     boot_seconds: float
     mmu: str = ""
     direct_map: int = 0
+    group: str = ""
 
     @property
     def memory(self) -> int:
@@ -56,13 +60,39 @@ class Target:
         return self.memory_mib[self.page_size]
 
 
-def _row(name: str, data: object, path: Path) -> Target:
-    if not _NAME.fullmatch(name) or name == "all":
-        raise UsageError(f"{path}: {name!r:.80} cannot be a target's name; take letters, digits, '_', '.' and '-' (not \"all\")")
+def _check_names(data: Mapping[str, object], path: Path) -> None:
+    for name in data:
+        if not _NAME.fullmatch(name) or name in (ALL, EVERY):
+            chars = "letters, digits, '_', '.' and '-'"
+            raise UsageError(f'{path}: {name!r:.80} cannot be a target\'s name; take {chars} (not "{ALL}" or "{EVERY}")')
+        if not isinstance(data[name], dict):
+            raise UsageError(f"{path}: [{name}] is not a table; write one [NAME] section per target")
+
+
+Rows = Mapping[str, Mapping[str, typing.Any]]
+
+
+def _whole(name: str, rows: Rows, builtin: Rows, path: Path, on_the_way: tuple[str, ...] = ()) -> dict[str, typing.Any]:
+    """The row with the keys of the one that it is like: of its own file, or one of ``builtin``, which are whole."""
+    row = dict(rows[name])
+    like = row.pop("like", None)
+    if like is None:
+        return row
+    where, on_the_way = f"{path}: [{name}].like", (*on_the_way, name)
+    if isinstance(like, str) and like in rows and like != name:
+        if like in on_the_way:
+            raise UsageError(f"{where}: {' is like '.join([*on_the_way, like])}, which never ends")
+        other = _whole(like, rows, builtin, path, on_the_way)
+    elif isinstance(like, str) and like in builtin:
+        other = dict(builtin[like])
+    else:
+        raise UsageError(f"{where}: there is no row {like!r:.80}; there are {', '.join({**builtin, **rows})}")
+    other.pop("group", None)  # which says of a row what it is for, not what it is
+    return {**other, **row}
+
+
+def _row(name: str, row: dict[str, typing.Any], path: Path) -> Target:
     where = f"{path}: [{name}]"
-    if not isinstance(data, dict):
-        raise UsageError(f"{where} is not a table; write one [NAME] section per target")
-    row: dict[str, typing.Any] = dict(data)
     fields = {f.name: f.type for f in dataclasses.fields(Target)}
     fields.pop("name")
     optional = {f.name for f in dataclasses.fields(Target) if f.default is not dataclasses.MISSING}
@@ -93,20 +123,29 @@ def _row(name: str, data: object, path: Path) -> Target:
         raise UsageError(f'{where}.sysrq must be "break" or "ctrl-o", not "{row["sysrq"]}"')
     if row["journal"] != "virtio-serial":
         raise UsageError(f'{where}.journal must be "virtio-serial", not "{row["journal"]}"')
+    group = row.get("group", "")
+    if group and (not _NAME.fullmatch(group) or group in (ALL, EVERY)):
+        raise UsageError(f'{where}.group: {group!r:.80} cannot be a group\'s name; "" is that of --target {ALL}')
     if row.get("mmu", "") not in MMUS:
         raise UsageError(f'{where}.mmu must be one of {", ".join(MMUS[1:])}, not "{row["mmu"]}"')
     return Target(name=name, **row)
 
 
-def load(path: Path = BUILTIN) -> dict[str, Target]:
-    """Read a target table.  UsageError names the file and the key that is wrong."""
+def _read(path: Path, builtin: Rows) -> dict[str, dict[str, typing.Any]]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"cannot read the target table {path}: {e}") from e
     except tomllib.TOMLDecodeError as e:
         raise UsageError(f"{path}: {e}") from e
-    return {name: _row(name, row, path) for name, row in data.items()}
+    _check_names(data, path)
+    return {name: _whole(name, data, builtin, path) for name in data}
+
+
+def load(path: Path = BUILTIN) -> dict[str, Target]:
+    """Read a target table.  UsageError names the file and the key that is wrong."""
+    builtin = {} if path == BUILTIN else _read(BUILTIN, {})
+    return {name: _row(name, row, path) for name, row in _read(path, builtin).items()}
 
 
 def table(extra: Path | None = None) -> dict[str, Target]:
@@ -114,4 +153,25 @@ def table(extra: Path | None = None) -> dict[str, Target]:
     rows = load()
     if extra is not None:
         rows |= load(extra)
+    if both := sorted({target.group for target in rows.values()} & rows.keys()):
+        raise UsageError(f"{extra}: {both[0]} is a target's name and a group's; rename one")
     return rows
+
+
+def choose(text: str, rows: Mapping[str, Target]) -> tuple[Target, ...]:
+    """The rows that a comma separated list of targets and groups names, each once.
+
+    "all" are those without a group, "every" all there are.  UsageError for a name that is none.
+    """
+    groups: dict[str, list[Target]] = {ALL: [], EVERY: list(rows.values())}
+    for target in rows.values():
+        groups.setdefault(target.group or ALL, []).append(target)
+    known = f"there are {', '.join(rows)}; and {', '.join(groups)}"
+    wanted: list[Target] = []
+    for name in filter(None, text.split(",")):
+        if name not in groups and name not in rows:
+            raise UsageError(f"there is no target {name!r}; {known}")
+        wanted += [rows[name]] if name in rows else groups[name]
+    if not wanted:
+        raise UsageError(f"no target named; {known}")
+    return tuple({target.name: target for target in wanted}.values())

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import doctor, expectation, outdir, pipeline, store, targets
-from harness.cli.common import chosen, fragment_files, guests_plan, logged, tools_of
+from harness.cli.common import fragment_files, guests_plan, logged, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode, HostError
@@ -58,7 +58,7 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness build``."""
     spec, kept = parse_spec(options.kernel), store.Store()
     kept.collect()
-    wanted = chosen(options.target, targets.table(options.table), "target")
+    wanted = targets.choose(options.target, targets.table(options.table))
     tools = tools_of(options, wanted)
     rows = []
     with Progress() as progress:
@@ -139,8 +139,9 @@ def _kernel_rows(kept: store.Store) -> list[dict[str, object]]:
 
 
 def _target_rows(table: Mapping[str, Target]) -> list[dict[str, object]]:
-    keys = ("name", "kernel_arch", "byteorder", "page_size", "qemu", "cpu_tcg", "memory")
-    return [{key: getattr(target, key) for key in keys} for target in table.values()]
+    keys = ("name", "group", "kernel_arch", "byteorder", "page_size", "qemu", "cpu_tcg", "memory", "append")
+    rows = [{key: getattr(target, key) for key in keys} for target in table.values()]
+    return [row | {"group": row["group"] or targets.ALL} for row in rows]
 
 
 def list_things(options: argparse.Namespace) -> ExitCode:
@@ -161,7 +162,7 @@ def list_things(options: argparse.Namespace) -> ExitCode:
 
 def examine(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness doctor``."""
-    wanted = chosen(options.target, targets.table(options.table), "target")
+    wanted = targets.choose(options.target, targets.table(options.table))
     checks = doctor.examine(wanted, store.Store())
     show_rows([dataclasses.asdict(check) for check in checks], options.json)
     return ExitCode.GOOD if all(check.ok for check in checks) else ExitCode.CANNOT_JUDGE

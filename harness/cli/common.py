@@ -63,7 +63,7 @@ def workloads_of(text: str, table: Mapping[str, WorkloadInfo]) -> tuple[Workload
 
 def guests_plan(options: argparse.Namespace) -> RunPlan:
     """What ``run`` and ``mutate`` are told alike: the kernel, the guests, what runs in them and where it goes."""
-    wanted_targets = chosen(options.target, targets.table(options.table), "target")
+    wanted_targets = targets.choose(options.target, targets.table(options.table))
     return RunPlan(
         kernel=options.kernel,
         targets=wanted_targets,

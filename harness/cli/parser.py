@@ -69,7 +69,9 @@ def _key_value(text: str) -> tuple[str, str]:
 def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
     parser.add_argument("--kernel", metavar="SPEC", default="debian:6.1",
                         help=f"{FORMS} (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--target", metavar="T[,T…]", default="x86_64", help='targets, or "all" (default: %(default)s)')
+    parser.add_argument("--target", metavar="T[,T…]", default="x86_64",
+                        help='targets, or groups of them as "list targets" has them: "all" are the four architectures, '
+                        '"every" all there are (default: %(default)s)')  # fmt: skip
     if patch:
         parser.add_argument("--patch", metavar="FILE", type=Path, action="append", default=[],
                             help="apply to a private copy of the tree; may be given again, in order")  # fmt: skip

@@ -78,7 +78,7 @@ class _Cell:
     async def run(self) -> CellRecord:
         begin = time.monotonic()
         record, target = self.record, self.plan.target
-        record.qemu = qemu_version(target.qemu)
+        record.qemu, record.page_size = qemu_version(target.qemu), target.page_size
         if not self.plan.directory.is_dir():
             raise HostError(f"{self.plan.directory} is not a directory")
         self.save()

@@ -98,6 +98,7 @@ class CellRecord:
     cpu: str = ""
     accel_reason: str = ""
     qemu: str = ""  # first line of --version
+    page_size: int = 0  # in bytes, that the target's row names
     boots: list[BootRecord] = field(default_factory=list)
     workloads: list[WorkloadRecord] = field(default_factory=list)
     finished: bool = False

@@ -100,7 +100,7 @@ def _environment() -> dict[str, str]:
 
 def _key(target: Target, files: Sequence[Path], compiler: str) -> str:
     digest = hashlib.sha256()
-    for part in (target.name, compiler, *CFLAGS):
+    for part in (target.machine_arch, compiler, *CFLAGS):
         digest.update(part.encode() + b"\0")
     for path in files:
         data = path.read_bytes()
@@ -132,7 +132,7 @@ def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Imag
                     cpio.program("init", (fresh / "init").read_bytes()),
                 )
                 (fresh / "initramfs.cpio").write_bytes(cpio.archive(entries))
-                (fresh / "image.json").write_text(json.dumps({"label": f"{target.name} {version}"}), encoding="utf-8")
+                (fresh / "image.json").write_text(json.dumps({"label": f"{target.machine_arch} {version}"}), encoding="utf-8")
         store.touch(place)
     return Image(key, place / "initramfs.cpio", version)
 
@@ -158,7 +158,9 @@ def _libc(target: Target) -> str:
     """The package with the C library that the target's compiler links."""
     if platform.machine() == target.machine_arch:
         return "libc6-dev"
-    named = [p.name for p in packages([target.name]) if p.target == target.name and p.name.startswith("libc6-dev")]
+    named = [
+        p.name for p in packages([target.machine_arch]) if p.target == target.machine_arch and p.name.startswith("libc6-dev")
+    ]
     return named[0] if named else f"libc6-dev for {target.machine_arch}"
 
 

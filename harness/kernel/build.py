@@ -81,8 +81,8 @@ class _Plan:
 
     @property
     def objects(self) -> str:
-        """The name of the object directory: one for each configuration and compiler."""
-        return f"o-{self.target.name}-{self._digest(self._fixed())[:8]}"
+        """The name of the object directory: one for each configuration and compiler, whatever the target is called."""
+        return f"o-{self.target.machine_arch}-{self._digest(self._fixed())[:8]}"
 
     def config_inputs(self, patched: Mapping[str, File | None]) -> str:
         """A digest of what Kconfig reads: while it stays, .config need not be made again."""
@@ -173,9 +173,9 @@ def _keep(plan: _Plan, kbuild: Kbuild, place: Path, seconds: float, warnings: li
 
 
 def _expected(store: Store, target: Target, fresh: bool) -> int:
-    """Steps of the last build from nothing for this target, for the progress; 0 when unknown or not from nothing."""
+    """Steps of the last build from nothing for this architecture, for the progress; 0 when unknown or not from nothing."""
     try:
-        return int((store.root / "facts" / f"steps-{target.name}").read_text()) if fresh else 0
+        return int((store.root / "facts" / f"steps-{target.machine_arch}").read_text()) if fresh else 0
     except (OSError, ValueError):
         return 0
 
@@ -205,7 +205,9 @@ def _compile(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progre
         _tell(progress, f"{plan.target.name}: building {plan.source.label}")
         make(kbuild, [plan.target.make_target], expected=_expected(store, plan.target, from_nothing), progress=progress)
         if from_nothing:
-            write_atomically(store.root / "facts" / f"steps-{plan.target.name}", str(buildlog.steps(build_log.read_bytes())))
+            write_atomically(
+                store.root / "facts" / f"steps-{plan.target.machine_arch}", str(buildlog.steps(build_log.read_bytes()))
+            )
         return _keep(plan, kbuild, place, time.monotonic() - began, warnings, store)
 
 
@@ -275,7 +277,7 @@ def _locked(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progres
 
 def _plan(source: Source, target: Target, patch_files: Sequence[Path], extra: Sequence[Path], tools: Wanted) -> _Plan:
     paths = [*(fragments.find(name) for name in target.fragments), *extra]
-    options = fragments.merge(fragments.read(path) for path in paths)
+    options = fragments.options_for(target, paths)
     return _Plan(
         source, target, options, tuple(path.stem for path in paths), patches.load(patch_files), toolchain.find(target, tools)
     )

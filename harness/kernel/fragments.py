@@ -2,7 +2,8 @@
 """Config fragments: read, merged in order, and compared with what Kconfig made of them.
 
 A line ``CONFIG_X=y`` is required.  One that ends in ``# optional`` may fail to stick, and ``# optional: ARCH ...`` makes it
-so for those rows of the target table only.  ``CONFIG_X=n`` and ``# CONFIG_X is not set`` mean the same.
+so for those rows of the target table only, or for all of one kernel_arch.  One that ends in ``# page size: BYTES`` is for
+rows with this page size alone.  ``CONFIG_X=n`` and ``# CONFIG_X is not set`` mean the same.
 """
 
 from __future__ import annotations
@@ -19,17 +20,23 @@ from harness.targets import Target
 _LINE = re.compile(r'CONFIG_(?P<name>\w+)=(?P<value>"(?:[^"\\]|\\.)*"|[^\s"#]+)\s*(?:#\s*(?P<comment>.*?)\s*)?')
 _UNSET = re.compile(r"# CONFIG_(?P<name>\w+) is not set\s*(?:#\s*(?P<comment>.*?)\s*)?")
 _OPTIONAL = re.compile(r"optional(?::\s*(?P<targets>\S.*))?")
+_PAGE_SIZE = re.compile(r"page size: (?P<bytes>[1-9][0-9]*)")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One line of a fragment.  ``optional`` is None (required), empty (optional everywhere) or the targets it is so for."""
+    """One line of a fragment.
+
+    ``optional`` is None (required), empty (optional everywhere) or the targets it is so for; ``page_size`` is in bytes,
+    0 for a line that holds whatever it is.
+    """
 
     name: str
     value: str
     fragment: str
     line: int
     optional: frozenset[str] | None = None
+    page_size: int = 0
 
     def is_optional(self, target: Target) -> bool:
         """Whether this target may go without."""
@@ -61,11 +68,12 @@ def parse(text: str, fragment: str) -> list[Option]:
         found = found or _LINE.fullmatch(line)
         if not found:
             raise UsageError(f"{fragment}:{number}: {line!r} is no config option; write CONFIG_NAME=value")
-        optional = None
-        if found["comment"] and (mark := _OPTIONAL.fullmatch(found["comment"])):
+        optional, comment = None, found["comment"] or ""
+        if mark := _OPTIONAL.fullmatch(comment):
             optional = frozenset((mark["targets"] or "").replace(",", " ").split())
+        page_size = int(mark["bytes"]) if (mark := _PAGE_SIZE.fullmatch(comment)) else 0
         value = "n" if found.re is _UNSET else found["value"]
-        options.append(Option(found["name"], value, fragment, number, optional))
+        options.append(Option(found["name"], value, fragment, number, optional, page_size))
     return options
 
 
@@ -90,6 +98,11 @@ def merge(fragments: Iterable[Sequence[Option]]) -> list[Option]:
         if first.optional is not None and option.optional is None:
             merged[option.name] = option
     return list(merged.values())
+
+
+def options_for(target: Target, paths: Iterable[Path]) -> list[Option]:
+    """What these fragments want of a target's kernel, each option once.  UsageError as of ``read`` and ``merge``."""
+    return merge([o for o in read(path) if o.page_size in (0, target.page_size)] for path in paths)
 
 
 def allconfig(options: Iterable[Option]) -> str:

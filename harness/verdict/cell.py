@@ -191,6 +191,9 @@ def _warnings(told: CellRecord, replays: Mapping[int, Replay]) -> tuple[str, ...
         for where, reset in resets:
             if reset is not None and not reset.ok:
                 lines.append(f"boot {number}: the reset {where} was not clean: {reset.why or 'no reason given'}")
+        size = (seen.hello or {}).get("page_size", told.page_size)
+        if told.page_size and size != told.page_size:
+            lines.append(f"boot {number}: the guest's pages have {size} bytes, those of target {told.target} {told.page_size}")
         if taint := _taint_at_hello(seen.hello):
             lines.append(f"boot {number}: the kernel was tainted ({taint}) before any workload")
         if (anchor := (seen.hello or {}).get("anchor")) and isinstance(anchor, str):

@@ -87,17 +87,45 @@ def test_validate_error_names_option_fragment_and_outcome(tree: Path) -> None:
         assert words in str(e.value)
 
 
+def options_of(name: str) -> dict[str, str]:
+    target = table()[name]
+    return {o.name: o.value for o in fragments.options_for(target, map(fragments.find, target.fragments))}
+
+
 def test_the_harness_own_fragments_merge() -> None:
-    for target in table().values():
-        merged = fragments.merge(fragments.read(fragments.find(name)) for name in target.fragments)
-        assert {"KSM", "SWAP", "DEBUG_VM"} <= {o.name for o in merged}
+    for target in table():
+        assert {"KSM", "SWAP", "DEBUG_VM"} <= options_of(target).keys()
 
 
-def test_optional_lines_name_rows_of_the_table() -> None:
-    rows = table().keys()
+@pytest.mark.parametrize(
+    ("target", "size"),
+    [
+        ("aarch64", "ARM64_4K_PAGES"),
+        ("aarch64-16k", "ARM64_16K_PAGES"),
+        ("aarch64-64k", "ARM64_64K_PAGES"),
+        ("ppc64", "PPC_64K_PAGES"),
+        ("ppc64-4k", "PPC_4K_PAGES"),
+        ("ppc64le-64k", "PPC_64K_PAGES"),
+        ("x86_64", None),
+    ],
+)
+def test_a_kernel_is_asked_for_the_pages_of_its_row(target: str, size: str | None) -> None:
+    assert [name for name in options_of(target) if name.endswith("_PAGES")] == [size] * bool(size)
+
+
+def test_the_page_size_of_a_line() -> None:
+    a, b, c = fragments.parse(
+        "CONFIG_A=y  # page size: 65536\nCONFIG_B=y # page size 4096\n# CONFIG_C is not set # page size: 16384\n", "f"
+    )
+    assert [o.page_size for o in (a, b, c)] == [65536, 0, 16384]
+
+
+def test_optional_lines_name_rows_of_the_table_or_architectures() -> None:
+    rows = table()
+    names = rows.keys() | {target.kernel_arch for target in rows.values()}
     for path in resources.directory("kconfigs").glob("*.config"):
         for option in fragments.read(path):
-            assert option.optional is None or option.optional <= rows, f"{path.name}:{option.line}"
+            assert option.optional is None or option.optional <= names, f"{path.name}:{option.line}"
 
 
 def test_find(tmp_path: Path) -> None:
