@@ -122,6 +122,7 @@ void say_hello(int anchor_error)
 	}
 	j_close(']');
 	j_bool("kpf_ksm_on_anon", kpf_ksm_on_anon());
+	j_settings();
 	j_str("anchor", errno_name(anchor_error));
 	j_int("loops", measure_speed());
 	n = read_file("/proc/cmdline", text, sizeof(text));

@@ -2,7 +2,7 @@
 /*
  * The guest's only program: init, all workloads, and the actors of workloads.
  *
- * As pid 1 it mounts what is needed, makes the swap, puts ksmd on a leash, says
+ * As pid 1 it mounts what is needed, makes the swap, sets tunables, puts ksmd on a leash, says
  * hello on the journal's port, and then does what the host says: "run NAME
  * KEY=VALUE...", "poweroff".  Before each workload KSM and the memcg are reset,
  * and that is checked.
@@ -16,8 +16,6 @@
 
 #include "actor.h"
 #include "init.h"
-
-#define SWAP_DISK "/dev/vda"
 
 static void power_off(void)
 {
@@ -106,9 +104,9 @@ int main(int argc, char **argv)
 		say_error("the journal's port");
 		power_off();
 	}
-	if (make_swap(SWAP_DISK) < 0)
-		say_error("swap on " SWAP_DISK);
-	pin_tunables();
+	if (make_swap(swap_device()) < 0)
+		say_error("making swap");
+	set_tunables();
 	anchor = start_anchor(&anchor_error);
 	say_hello(anchor_error);
 	serve_host(anchor);

@@ -17,9 +17,16 @@ void say(const char *text);
 void say_error(const char *what);
 void mount_all(void);
 int open_port(void);
+const char *swap_device(void);
 int make_swap(const char *disk);
-void pin_tunables(void);
+void set_tunables(void);
 pid_t start_anchor(int *error);
+
+/* settings.c: what this guest is to be that others are not. */
+const char *setting(const char *key, const char *fallback);
+bool setting_is(const char *key, const char *value);
+void lacks(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void j_settings(void);
 
 /* hello.c: what init tells the host of the guest and its kernel. */
 void say_hello(int anchor_error);

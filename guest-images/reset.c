@@ -116,7 +116,7 @@ bool reset(const char *next, pid_t anchor)
 	if (write_file(KSM_DIR "/run", "2") < 0)
 		refused = errno;
 	ok = ok && ksm_is_zero(!refused, why, sizeof(why));
-	pin_tunables();
+	set_tunables();
 	ok = ok && new_memcg(why, sizeof(why));
 	j_begin("reset");
 	j_str("next", next);

@@ -38,6 +38,22 @@ void say_error(const char *what)
 	say(text);
 }
 
+/* The memory controller's older hierarchy is another file system (CONFIG_MEMCG_V1). */
+static void mount_memcg(void)
+{
+	bool v1 = setting_is("memcg", "1");
+
+	mkdir(MEMCG_ROOT, 0755);
+	if (v1 && !mount("cgroup", MEMCG_ROOT, "cgroup", 0, "memory"))
+		return;
+	if (v1)
+		lacks("no cgroup v1 with a memory controller: %s", strerror(errno));
+	if (mount("cgroup2", MEMCG_ROOT, "cgroup2", 0, NULL) < 0 && errno != EBUSY)
+		say_error(MEMCG_ROOT);
+	if (write_file(MEMCG_ROOT "/cgroup.subtree_control", "+memory") < 0)
+		say_error("cgroup.subtree_control");
+}
+
 void mount_all(void)
 {
 	static const struct {
@@ -45,17 +61,16 @@ void mount_all(void)
 	} mounts[] = {
 		{ "devtmpfs", "/dev" }, { "proc", "/proc" }, { "sysfs", "/sys" },
 		{ "tracefs", "/sys/kernel/tracing" },
-		{ "cgroup2", MEMCG_ROOT },
+		{ "debugfs", "/sys/kernel/debug" },
 	};
 
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
 		mkdir(mounts[i].where, 0755);
 		if (mount(mounts[i].type, mounts[i].where, mounts[i].type, 0, NULL) < 0 &&
-		    errno != EBUSY)
+		    errno != EBUSY && errno != ENODEV && errno != ENOENT)
 			say_error(mounts[i].where);
 	}
-	if (write_file(MEMCG_ROOT "/cgroup.subtree_control", "+memory") < 0)
-		say_error("cgroup.subtree_control");
+	mount_memcg();
 }
 
 /* The port is found by its name, whatever number it got. */
@@ -78,6 +93,24 @@ int open_port(void)
 	if (dir)
 		closedir(dir);
 	return fd;
+}
+
+#define ZRAM "/sys/block/zram0"
+#define ZRAM_BYTES "134217728"	/* as the disk has */
+
+/* The disk, or compressed memory. */
+const char *swap_device(void)
+{
+	if (!setting_is("swap", "zram"))
+		return "/dev/vda";
+	if (access(ZRAM, F_OK)) {
+		lacks("no zram in this kernel");
+		return "/dev/vda";
+	}
+	if (!read_number(ZRAM "/disksize", 0) &&
+	    write_file(ZRAM "/disksize", ZRAM_BYTES) < 0)
+		lacks("zram: %s", strerror(errno));
+	return "/dev/zram0";
 }
 
 /*
@@ -111,41 +144,79 @@ int make_swap(const char *disk)
 	return rc < 0 ? rc : swapon(disk, 0);
 }
 
+enum when {
+	PINNED,		/* unless the kernel's own are wanted (tunables=defaults) */
+	KEPT,		/* the same, but workloads write it: what it was at boot */
+	ALWAYS,		/* ours, not the kernel's: ksmd's leash, evidence */
+};
+
 /*
  * Everything that would make a prediction inexact is pinned; files that this
  * kernel does not have are left out in silence, as hello tells which it has.
+ * A setting of the guest's with this name is written instead, and then it must
+ * be there.
  */
-void pin_tunables(void)
-{
-	static const char *const settings[][2] = {
-		{ "/proc/sys/vm/page-cluster", "0" },
-		{ "/proc/sys/vm/swappiness", "100" },
-		{ "/proc/sys/vm/overcommit_memory", "1" },
-		{ "/proc/sys/vm/compaction_proactiveness", "0" },
-		{ "/proc/sys/vm/memory_failure_early_kill", "0" },
-		{ "/proc/sys/kernel/numa_balancing", "0" },
-		{ "/proc/sys/kernel/randomize_va_space", "0" },
-		{ "/proc/sys/kernel/hung_task_timeout_secs", "120" },
-		{ "/sys/kernel/mm/transparent_hugepage/enabled", "never" },
-		{ "/sys/kernel/mm/lru_gen/enabled", "0" },
-		{ KSM_DIR "/advisor_mode", "none" },
-		{ KSM_DIR "/smart_scan", "0" },
-		{ KSM_DIR "/use_zero_pages", "0" },
-		{ KSM_DIR "/merge_across_nodes", "1" },
-		{ KSM_DIR "/max_page_sharing", "256" },
-		{ KSM_DIR "/stable_node_chains_prune_millisecs", "2000" },
-		{ KSM_DIR "/pages_to_scan", "100000000" },
-		{ KSM_DIR "/run", "1" },
-	};
+static struct tunable {
+	const char *path, *name, *value;
+	enum when when;
+	char boot[16];
+} tunables[] = {
+	{ "/proc/sys/vm/page-cluster", "page_cluster", "0", PINNED, "" },
+	{ "/proc/sys/vm/swappiness", "swappiness", "100", PINNED, "" },
+	{ "/proc/sys/vm/overcommit_memory", "overcommit_memory", "1", PINNED, "" },
+	{ "/proc/sys/vm/compaction_proactiveness", "compaction_proactiveness", "0", PINNED, "" },
+	{ "/proc/sys/vm/memory_failure_early_kill", "early_kill", "0", ALWAYS, "" },
+	{ "/proc/sys/kernel/numa_balancing", "numa_balancing", "0", PINNED, "" },
+	{ "/proc/sys/kernel/randomize_va_space", "randomize_va_space", "0", ALWAYS, "" },
+	{ "/proc/sys/kernel/hung_task_timeout_secs", "hung_task_timeout", "120", ALWAYS, "" },
+	{ THP_DIR "/enabled", "thp", "never", PINNED, "" },
+	{ "/sys/kernel/mm/lru_gen/enabled", "lru_gen", "0", PINNED, "" },
+	{ "/sys/module/zswap/parameters/enabled", "zswap", "N", PINNED, "" },
+	{ KSM_DIR "/advisor_mode", "advisor_mode", "none", ALWAYS, "" },
+	{ KSM_DIR "/smart_scan", "smart_scan", "0", KEPT, "" },
+	{ KSM_DIR "/use_zero_pages", "use_zero_pages", "0", KEPT, "" },
+	{ KSM_DIR "/merge_across_nodes", "merge_across_nodes", "1", KEPT, "" },
+	{ KSM_DIR "/max_page_sharing", "max_page_sharing", "256", KEPT, "" },
+	{ KSM_DIR "/stable_node_chains_prune_millisecs", "prune_millisecs", "2000", KEPT, "" },
+	{ KSM_DIR "/pages_to_scan", "pages_to_scan", "100000000", ALWAYS, "" },
+	{ KSM_DIR "/run", "run", "1", ALWAYS, "" },
+};
 
+/* What to write, or NULL for nothing; wanted: the user has said so. */
+static const char *value_of(struct tunable *t, bool *wanted)
+{
+	const char *asked = setting(t->name, NULL);
+
+	*wanted = asked != NULL;
+	if (asked)
+		return asked;
+	if (t->when == ALWAYS || !setting_is("tunables", "defaults"))
+		return t->value;
+	if (t->when == PINNED)
+		return NULL;
+	if (!*t->boot)
+		snprintf(t->boot, sizeof(t->boot), "%lld", read_number(t->path, -1));
+	return t->boot;
+}
+
+void set_tunables(void)
+{
 	/* Another value would wake ksmd, and a workload leaves one of two. */
 	if (read_number(KSM_DIR "/sleep_millisecs", 0) < 1000000)
 		write_file(KSM_DIR "/sleep_millisecs", "1000000");
 
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		if (write_file(settings[i][0], settings[i][1]) < 0 &&
-		    errno != ENOENT && errno != EACCES)
-			say_error(settings[i][0]);
+	for (size_t i = 0; i < sizeof(tunables) / sizeof(tunables[0]); i++) {
+		struct tunable *t = tunables + i;
+		bool wanted;
+		const char *value = value_of(t, &wanted);
+
+		if (!value || !write_file(t->path, value))
+			continue;
+		if (wanted)
+			lacks("%s=%s: %s", t->name, value, strerror(errno));
+		else if (errno != ENOENT && errno != EACCES)
+			say_error(t->path);
+	}
 }
 
 /*

@@ -58,6 +58,7 @@ class RunPlan:
     append: str = ""  # more kernel parameters
     smp: int = 0  # CPUs of a guest, 0: the target's own
     memory: int = 0  # of a guest in MiB, 0: the target's own
+    memory_factor: float = 1.0  # of the target's own
     patience: float = 1.0  # factor on all deadlines for guests
     fail_fast: bool = False  # a cell ends at its first finding that is more than a heuristic one, or crash, or hang
     witness: bool = False  # look at the kernel's own structures at each observation and after each operation
@@ -227,7 +228,7 @@ class Pipeline:
             require_kvm=self.plan.require_kvm,
             append=self.plan.append,
             smp=self.plan.smp,
-            memory=self.plan.memory,
+            memory=self.plan.memory or even(cell.target.memory * self.plan.memory_factor),
             limits=patient(self.plan.patience),
             fail_fast=self.plan.fail_fast,
             witness=await self._witness(cell, kernel),
@@ -310,6 +311,7 @@ class Pipeline:
             )
             cell.timings["kernel"] = round(time.monotonic() - started, 3)
             cell.facts |= kernel_facts(kernel, source)
+            cell.facts["configuration"] = " ".join([*cell.target.fragments, *(path.stem for path in self.plan.fragments)])
             cell.warnings = (*kernel.warnings,)
             started = time.monotonic()
             image = await asyncio.to_thread(make_image, cell.target, self.store, self.plan.extra)
@@ -323,6 +325,11 @@ def _ends(only: str, finding: Finding) -> bool:
     if only:
         return matches(only, finding.signature) and not finding.follows
     return finding.tier is not Tier.HEURISTIC
+
+
+def even(mib: float) -> int:
+    """A guest's memory: half of it goes to each of two nodes."""
+    return round(mib / 2) * 2
 
 
 def patient(factor: float) -> Limits:

@@ -15,10 +15,12 @@ from harness.cli.common import fragment_files, guests_plan, logged, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode, HostError
+from harness.guest import settings
 from harness.image import workload_table
-from harness.kernel import build, contained
+from harness.kernel import build, contained, fragments
 from harness.report import Progress, exit_code, judge, load_run, report, show, show_rows
 from harness.report.runfile import to_data
+from harness.resources import directory
 from harness.results import RunResult
 from harness.source import debian, parse_spec, resolve
 from harness.targets import Target
@@ -68,8 +70,9 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
             def tell(text: str, fraction: float | None, name: str = target.name) -> None:
                 progress.cell(name, "kernel", text, fraction)
 
-            fragments = fragment_files(options.config)
-            kernel = build(source, target, kept, patches=options.patch, fragments=fragments, progress=tell, tools=tools)
+            kernel = build(
+                source, target, kept, patches=options.patch, fragments=fragment_files(options.config), progress=tell, tools=tools
+            )
             for warning in kernel.warnings:
                 progress.say(f"{target.name}: {warning}")
             rows.append(
@@ -144,6 +147,19 @@ def _target_rows(table: Mapping[str, Target]) -> list[dict[str, object]]:
     return [row | {"group": row["group"] or targets.ALL} for row in rows]
 
 
+def _config_rows(table: Mapping[str, Target]) -> list[dict[str, object]]:
+    """Those that --config takes by name: what no target has of itself."""
+    used = {name for target in table.values() for name in target.fragments}
+    rows: list[dict[str, object]] = []
+    for path in sorted(directory("kconfigs").glob("*.config")):
+        if path.stem not in used:
+            wants = settings.read([path])
+            guest = [f"{key}={value}" for key, value in wants.guest]
+            options = [str(option) for option in fragments.read(path)]
+            rows.append({"name": path.stem, "about": fragments.about(path), "guest": guest, "kernel": options})
+    return rows
+
+
 def list_things(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness list``."""
     if options.what == "targets":
@@ -154,6 +170,8 @@ def list_things(options: argparse.Namespace) -> ExitCode:
             {"name": w.name, "properties": list(w.properties), "in_all": not w.on_request, "shows": w.title}
             for w in table.values()
         ]
+    elif options.what == "configs":
+        rows = _config_rows(targets.table(options.table))
     else:
         rows = _kernel_rows(store.Store())
     show_rows(rows, options.json)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from harness import targets
 from harness.errors import HostError, UsageError
+from harness.guest import settings
 from harness.image import WorkloadInfo, workload_table
 from harness.kernel import Wanted, wanted
 from harness.pipeline import RunPlan
@@ -36,15 +37,15 @@ def chosen(text: str, table: Mapping[str, T], what: str) -> tuple[T, ...]:
 
 
 def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
-    """Config fragments by name or path."""
+    """Configurations by name or path, each word a list of them."""
     found = []
-    for name in names:
+    for name in [part for word in names for part in ([word] if Path(word).is_file() else word.split(",")) if part]:
         ours = directory("kconfigs") / f"{name}.config"
         path = ours if "/" not in name and ours.is_file() else Path(name)
         if not path.is_file():
             raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
         found.append(path.absolute())
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def tools_of(options: argparse.Namespace, wanted_targets: Sequence[Target]) -> Wanted:
@@ -64,22 +65,25 @@ def workloads_of(text: str, table: Mapping[str, WorkloadInfo]) -> tuple[Workload
 def guests_plan(options: argparse.Namespace) -> RunPlan:
     """What ``run`` and ``mutate`` are told alike: the kernel, the guests, what runs in them and where it goes."""
     wanted_targets = targets.choose(options.target, targets.table(options.table))
+    fragments = fragment_files(options.config)
+    wants = settings.read(fragments)
     return RunPlan(
         kernel=options.kernel,
         targets=wanted_targets,
         workloads=workloads_of(options.workload, workload_table(options.workload_source)),
         out=options.out.absolute(),
         args=tuple(options.arg),
-        fragments=fragment_files(options.config),
+        fragments=fragments,
         tools=tools_of(options, wanted_targets),
         extra=tuple(path.absolute() for path in options.workload_source),
         jobs=options.jobs,
         accel=options.accel,
         require_kvm=options.require_kvm,
-        append=" ".join(options.boot_arg),
-        smp=options.smp,
+        append=" ".join([*wants.parameters, *options.boot_arg]),
+        smp=options.smp or wants.smp,
         memory=options.memory,
-        patience=options.patience,
+        memory_factor=wants.memory,
+        patience=options.patience * wants.patience,
         witness=options.witness,
         command=("ksm-harness", *sys.argv[1:]),
     )

@@ -75,8 +75,8 @@ def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
     if patch:
         parser.add_argument("--patch", metavar="FILE", type=Path, action="append", default=[],
                             help="apply to a private copy of the tree; may be given again, in order")  # fmt: skip
-    parser.add_argument("--config", metavar="NAME|FILE", action="append", default=[],
-                        help="one more config fragment: of kconfigs/, or a file; may be given again")  # fmt: skip
+    parser.add_argument("--config", metavar="NAME|FILE[,…]", action="append", default=[],
+                        help="configurations: of kconfigs/ (`list configs`), or files; may be given again")  # fmt: skip
     parser.add_argument("--cc", metavar="PROGRAM", default="",
                         help="the compiler (default: the target's gcc; clang with --make-arg LLVM=1)")  # fmt: skip
     parser.add_argument("--cross-compile", metavar="PREFIX",
@@ -203,8 +203,8 @@ def make_parser() -> Parser:
     expect.add_argument("--out", metavar="FILE", type=Path, help="where to (default: standard output)")
     _add_mutate(commands)
     _add_mutants(commands)
-    listing = commands.add_parser("list", help="targets, workloads or kernels")
-    listing.add_argument("what", choices=("targets", "workloads", "kernels"))
+    listing = commands.add_parser("list", help="targets, workloads, kernels or configs")
+    listing.add_argument("what", choices=("targets", "workloads", "kernels", "configs"))
     listing.add_argument("--targets", metavar="FILE", type=Path, dest="table")
     listing.add_argument("--workload-source", metavar="PATH", type=Path, action="append", default=[])
     listing.add_argument("--json", action="store_true")

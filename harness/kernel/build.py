@@ -232,12 +232,12 @@ def build(
     Interrupted after interrupt().
     """
     if source.kind == "image":
-        if patches or fragments or tools != USUAL:
+        if patches or tools != USUAL:
             raise UsageError(
-                f"{source.spec} is a ready image: patches, config fragments and compilers need a source, "
+                f"{source.spec} is a ready image: patches and compilers need a source, "
                 "as debian:, tree:, git: or tarball: name one"
             )
-        return prebuilt.wrap(source, target, store)
+        return _ready(prebuilt.wrap(source, target, store), source, target, fragments)
     plan = _plan(source, target, patches, fragments, tools)
     place = kernel.directory_of(store, plan.key)
     store.pin(place)
@@ -251,6 +251,29 @@ def build(
         _tell(progress, f"{target.name}: another run builds this very kernel; waiting for it")
         with interruption.lock(store, f"kernel-{plan.key}"):
             return _locked(plan, store, place, jobs, progress, False)
+
+
+def _ready(made: Kernel, source: Source, target: Target, paths: Sequence[Path]) -> Kernel:
+    """A ready image has the options that it has: UsageError where its config is known and is not as the fragments want it."""
+    options = fragments.options_for(target, paths)
+    if options and made.config is None:
+        return dataclasses.replace(
+            made, warnings=(*made.warnings, "no config lies beside the image: whether it is as asked is not known")
+        )
+    actual = fragments.parse_dotconfig(made.config.read_text(encoding="utf-8", errors="replace")) if made.config else {}
+    missed = [
+        f"{o} ({o.fragment}:{o.line})"
+        for o in options
+        if o.optional is None and not o.if_known and actual.get(o.name, "n") not in _enough(o.value)
+    ]
+    if missed:
+        raise UsageError(f"{source.spec} is a ready image, and its config is not {', '.join(missed)}; that needs a source")
+    return made
+
+
+def _enough(value: str) -> tuple[str, ...]:
+    """A module is as good as what is built in: init loads what it is given."""
+    return (value, "m") if value == "y" else (value,)
 
 
 def _found(plan: _Plan, store: Store, place: Path) -> Kernel | None:

@@ -3,7 +3,10 @@
 
 A line ``CONFIG_X=y`` is required.  One that ends in ``# optional`` may fail to stick, and ``# optional: ARCH ...`` makes it
 so for those rows of the target table only, or for all of one kernel_arch.  One that ends in ``# page size: BYTES`` is for
-rows with this page size alone.  ``CONFIG_X=n`` and ``# CONFIG_X is not set`` mean the same.
+rows with this page size alone.  One that ends in ``# if known`` is required where the tree has such an option, and nothing is
+said where it has none.  ``CONFIG_X=n`` and ``# CONFIG_X is not set`` mean the same.
+
+Lines ``guest: …`` and the like are no matter of the kernel's config: harness.guest.settings reads them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from harness.targets import Target
 
 _LINE = re.compile(r'CONFIG_(?P<name>\w+)=(?P<value>"(?:[^"\\]|\\.)*"|[^\s"#]+)\s*(?:#\s*(?P<comment>.*?)\s*)?')
 _UNSET = re.compile(r"# CONFIG_(?P<name>\w+) is not set\s*(?:#\s*(?P<comment>.*?)\s*)?")
+SETTING = re.compile(r"(?P<key>[a-z_]+):\s*(?P<value>.*)")
 _OPTIONAL = re.compile(r"optional(?::\s*(?P<targets>\S.*))?")
 _PAGE_SIZE = re.compile(r"page size: (?P<bytes>[1-9][0-9]*)")
 
@@ -37,6 +41,7 @@ class Option:
     line: int
     optional: frozenset[str] | None = None
     page_size: int = 0
+    if_known: bool = False
 
     def is_optional(self, target: Target) -> bool:
         """Whether this target may go without."""
@@ -63,7 +68,7 @@ def parse(text: str, fragment: str) -> list[Option]:
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         found = _UNSET.fullmatch(line)
-        if not found and (not line or line.startswith("#")):
+        if not found and (not line or line.startswith("#") or SETTING.match(line)):
             continue
         found = found or _LINE.fullmatch(line)
         if not found:
@@ -73,7 +78,7 @@ def parse(text: str, fragment: str) -> list[Option]:
             optional = frozenset((mark["targets"] or "").replace(",", " ").split())
         page_size = int(mark["bytes"]) if (mark := _PAGE_SIZE.fullmatch(comment)) else 0
         value = "n" if found.re is _UNSET else found["value"]
-        options.append(Option(found["name"], value, fragment, number, optional, page_size))
+        options.append(Option(found["name"], value, fragment, number, optional, page_size, comment == "if known"))
     return options
 
 
@@ -83,6 +88,17 @@ def read(path: Path) -> list[Option]:
         return parse(path.read_text(encoding="utf-8"), path.stem if path.suffix == ".config" else path.name)
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"cannot read the config fragment {path}: {e}") from e
+
+
+def about(path: Path) -> str:
+    """A file's first comment but for the licence, in one line: what it is for."""
+    words: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# ") and "SPDX" not in line:
+            words.append(line[2:].strip())
+        elif words:
+            break
+    return " ".join(words)
 
 
 def merge(fragments: Iterable[Sequence[Option]]) -> list[Option]:
@@ -143,6 +159,8 @@ def validate(options: Sequence[Option], dotconfig: str, target: Target, tree: Pa
     warnings, errors = [], []
     for option, became in missed:
         where = f"{option} ({option.fragment}:{option.line})"
+        if option.name not in known and option.if_known:
+            continue
         if option.name not in known:
             warnings.append(f"{where}: this tree has no such option")
         elif option.is_optional(target):

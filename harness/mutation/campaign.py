@@ -160,7 +160,9 @@ class Campaign:
     def _key(self, ground: _Ground, mutant: Mutant) -> str:
         run = self.plan.run
         more = [ground.target.name, run.args, run.append, run.smp, run.accel, run.patience]
-        more += [run.memory] if run.memory else []  # what is known of guests of the usual size still holds
+        # What is known of guests of the usual size still holds.
+        more += [run.memory] if run.memory else []
+        more += [run.memory_factor] if run.memory_factor != 1 else []
         more += ["witness"] if run.witness else []
         return identity.key(mutant.digest, ground.kernel.key, ground.image, [w.name for w in self.plan.workloads], more)
 

@@ -35,11 +35,18 @@ _WHY = {
     "general_profit": "(pages_sharing + ksm_zero_pages) pages less 64 bytes for each rmap_item (general_profit_show)",
     "ksm_process_profit": "(ksm_merging_pages + ksm_zero_pages) pages less 64 bytes for each of the mm's rmap_items",
     "pages_scanned": "pages that ksmd looked at (ksm_do_scan)",
-    "pages_skipped": "pages that smart_scan left out: it is off",
+    "pages_skipped": "pages that smart_scan left out (should_skip_rmap_item)",
     "SwapFree": "each swap entry in a pte takes a slot of the swap device",
     "ksm_rmap_items": "the mm's rmap_items, and on some kernels what it inherited at fork",
     **dict.fromkeys(
-        ("run", "merge_across_nodes", "stable_node_chains_prune_millisecs", "use_zero_pages", "max_page_sharing"),
+        (
+            "run",
+            "merge_across_nodes",
+            "stable_node_chains_prune_millisecs",
+            "use_zero_pages",
+            "max_page_sharing",
+            "smart_scan",
+        ),
         "what was written is read again, unless it was refused (run_store and its like)",
     ),
 }
@@ -114,11 +121,9 @@ class Counters:
         zeros = self.model.memory.ksm_zero_pages
         exact["ksm_zero_pages"] = zeros
         exact["general_profit"] = self._profit(tree.pages_sharing + zeros, ksmd.rmap_items)
-        if files.get("smart_scan", "0") != "0":  # skipped items leave the unstable tree
-            del exact["pages_unshared"], exact["pages_volatile"], exact["general_profit"]
-        else:
-            yield from self._since_first(files, "pages_scanned", ksmd.pages_scanned, op)
-            yield from self._since_first(files, "pages_skipped", 0, op)
+        exact["smart_scan"] = int(ksmd.smart_scan)
+        yield from self._since_first(files, "pages_scanned", ksmd.pages_scanned, op)
+        yield from self._since_first(files, "pages_skipped", ksmd.pages_skipped, op)
         for name, value in exact.items():
             if (number := decimal(files.get(name))) is not None:
                 yield Seen(name, value, value, number, op)

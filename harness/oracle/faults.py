@@ -111,7 +111,10 @@ def swap_in(memory: Memory, pte: Pte, vma: Vma, *, write: bool) -> None:
     """do_swap_page up to the point where a write fault goes on in do_wp_page."""
     entry = pte.entry
     assert entry is not None
-    swapcache = entry.cached or _read_swap(entry, vma)
+    if memory.setup.swap_is_synchronous and entry.cached is None and len(entry.ptes) == 1:
+        _read_alone(memory, pte, entry, vma)
+        return
+    swapcache = entry.cached or _read_swap(entry, vma, readahead=memory.setup.swap_readahead)
     if entry.unsure:
         memory.doubt("a page came back from swap whose old KSM page may still have been in the swap cache")
     page = _might_need_to_copy(memory, swapcache, pte, vma)
@@ -136,13 +139,28 @@ def swap_in(memory: Memory, pte: Pte, vma: Vma, *, write: bool) -> None:
     memory.map(pte, page)
 
 
-def _read_swap(entry: SwapEntry, vma: Vma) -> Page:
-    """read_swap_cache_async: the page is plain whatever it was before ("PageKSM() is lost on actual swapout")."""
-    page = Page(entry.content, entry.memcg, vma.flags.node)
+def _read_swap(entry: SwapEntry, vma: Vma, *, readahead: bool) -> Page:
+    """read_swap_cache_async: the page is plain whatever it was before ("PageKSM() is lost on actual swapout").
+
+    With readahead it may have come with another one, for whom there was a place on that one's node.
+    """
+    page = Page(entry.content, entry.memcg, None if readahead else vma.flags.node)
     page.entry = entry
     entry.cached = page
     page.unsure = entry.unsure
     return page
+
+
+def _read_alone(memory: Memory, pte: Pte, entry: SwapEntry, vma: Vma) -> None:
+    """Without the swap cache: "a fresh page that is not exposed to the swapcache -> certainly exclusive"."""
+    page = Page(entry.content, entry.memcg, vma.flags.node)
+    page.unsure = entry.unsure
+    page.anon_vma, page.index = pte.mm.prepare_anon_vma(memory.anon_vmas, vma), vma.index_of(pte.addr)
+    page.exclusive = True
+    page.by, page.when = memory.op, memory.tick
+    entry.ptes.discard(pte)
+    pte.entry, pte.swp_exclusive = None, False
+    memory.map(pte, page)
 
 
 def _might_need_to_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> Page:

@@ -39,8 +39,10 @@ class Ksmd:
         self.rmap_items = 0
         self.pages_unshared = 0
         self.use_zero_pages = False
+        self.smart_scan = memory.setup.smart_scan
         self.failed_merges = 0  # half done and undone again
         self.pages_scanned = 0
+        self.pages_skipped = 0
 
     @property
     def pages_volatile(self) -> int:
@@ -114,8 +116,11 @@ class Ksmd:
                     i += 1
                 if i < len(old) and old[i] == addr:
                     i += 1
-                self._cmp_and_merge(mm.items.get(addr) or self._new_item(mm, addr), pte, pte.page, vma)
+                item = mm.items.get(addr) or self._new_item(mm, addr)
                 self.address = addr + 1
+                if self.smart_scan and self._skips(item, pte.page):
+                    continue
+                self._cmp_and_merge(item, pte, pte.page, vma)
                 pages -= 1
                 if not pages:
                     return 0
@@ -133,6 +138,21 @@ class Ksmd:
         mm.rmap_items.own += 1
         self.rmap_items += 1
         return item
+
+    def _skips(self, item: Item, page: Page) -> bool:
+        """should_skip_rmap_item: the older a page that is not merged, the more scans leave it out."""
+        if page.ksm:
+            return False
+        age, item.age = item.age, min(item.age + 1, 255)
+        if age < 3:
+            return False
+        if not item.skips:
+            item.skips = next((skips for limit, skips in ((3, 1), (5, 2), (8, 4)) if age <= limit), 8)
+            return False
+        item.skips -= 1
+        self.pages_skipped += 1
+        self._remove_from_tree(item)
+        return True
 
     def _drop(self, item: Item) -> None:
         """free_rmap_item after remove_rmap_item_from_tree."""
@@ -154,6 +174,8 @@ class Ksmd:
     def _cmp_and_merge(self, item: Item, pte: Pte, page: Page, vma: Vma) -> None:
         """cmp_and_merge_page."""
         self.pages_scanned += 1
+        if page.nid is None and not self.tree.merge_across_nodes:
+            self._lose_nodes()
         node = page.node if page.ksm else None
         if node is not None:
             if item.node is node:
@@ -173,6 +195,14 @@ class Ksmd:
         if not self.memory.semantics.cksum_first and (not self._settled(item, page) or self._merge_with_zeros(pte, page, vma)):
             return
         self._unstable_search_insert(item, pte, page, vma)
+
+    def _lose_nodes(self) -> None:
+        """Each NUMA node has trees of its own, and which a page belongs to cannot be told."""
+        self.memory.doubt("pages came back from swap by readahead, to nodes that nothing tells of")
+        for mm in self.mms:
+            for pte in mm.ptes.values():
+                if pte.page is not None:
+                    pte.page.unsure, pte.page.nid = True, pte.page.nid or 0
 
     @staticmethod
     def _settled(item: Item, page: Page) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.oracle.anon_vma import AnonVma, AnonVmas
 from harness.oracle.mlock import Mlock
 from harness.oracle.semantics import Semantics
+from harness.oracle.setup import USUAL, Setup
 
 if TYPE_CHECKING:
     from harness.oracle.address_space import Mm, Vma
@@ -27,10 +28,10 @@ class Page:
         "memcg", "mlock", "moves", "nid", "node", "pfn", "poisoned", "ptes", "seen", "unsure", "when", "young",
     )  # fmt: skip
 
-    def __init__(self, content: int, memcg: str, nid: int = 0) -> None:
+    def __init__(self, content: int, memcg: str, nid: int | None = 0) -> None:
         self.content = content
         self.memcg = memcg  # to which it is charged
-        self.nid = nid  # NUMA node it lies on
+        self.nid = nid  # NUMA node it lies on; None: cannot be told
         self.file = False  # of a shared mapping
         self.compound: Compound | None = None  # the huge page that it is a part of
         self.ptes: set[Pte] = set()
@@ -117,6 +118,7 @@ class Memory:
     """What all processes share: the kernel's behaviour, its event counters, and the operation in progress."""
 
     semantics: Semantics
+    setup: Setup = USUAL
     anon_vmas: AnonVmas = field(default_factory=AnonVmas)  # of areas
     other_anon_vmas: AnonVmas = field(default_factory=AnonVmas)  # of what else processes have, one for each
     cow_ksm: int = 0

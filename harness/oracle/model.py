@@ -14,6 +14,7 @@ from harness.oracle.memory import Memory, Page, Pte
 from harness.oracle.pins import Pins
 from harness.oracle.records import JournalContradiction
 from harness.oracle.semantics import Semantics
+from harness.oracle.setup import USUAL, Setup
 
 MASK = (1 << 64) - 1  # contents are 64-bit tags
 MAX_PAGES = 1 << 20  # of an area; more is no workload of ours
@@ -22,11 +23,11 @@ MAX_PAGES = 1 << 20  # of an area; more is no workload of ours
 class Model:
     """KSM, rmap and swap at pte granularity.  ``actors`` holds the processes that are alive, by name."""
 
-    def __init__(self, semantics: Semantics) -> None:
+    def __init__(self, semantics: Semantics, setup: Setup = USUAL) -> None:
         self.semantics = semantics
         self.merging_inheritance = Inheritance(semantics.merging_inherited_at_fork)
         self.items_inheritance = Inheritance(semantics.merging_inherited_at_fork)
-        self.memory = Memory(semantics)
+        self.memory = Memory(semantics, setup)
         self.ksmd = Ksmd(self.memory)
         self.actors: dict[str, Mm] = {}
         self.run = 1
@@ -259,6 +260,8 @@ class Model:
             ksmd.tree.prune_millisecs = value
         elif file == "use_zero_pages":
             ksmd.use_zero_pages = bool(value)
+        elif file == "smart_scan":
+            ksmd.smart_scan = bool(value)
 
     # Reclaim.
 

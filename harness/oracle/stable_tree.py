@@ -39,7 +39,7 @@ class StableTree:
 
     def key(self, page: Page) -> Key:
         """get_kpfn_nid, and the place of the page's content in that tree."""
-        return 0 if self.merge_across_nodes else page.nid, page.content
+        return 0 if self.merge_across_nodes else page.nid or 0, page.content
 
     def nodes(self) -> list[Node]:
         """All nodes with a page."""

@@ -10,7 +10,11 @@ from harness.oracle.model import Model
 from harness.oracle.records import Fields, decimal
 from harness.oracle.refusals import EXCUSED
 
-_ANY_VALUE = {"stable_node_chains_prune_millisecs": "P20", "use_zero_pages": "P23"}  # files, and what they belong to
+_ANY_VALUE = {
+    "stable_node_chains_prune_millisecs": "P20",
+    "use_zero_pages": "P23",
+    "smart_scan": "P14",
+}  # files, and what they belong to
 _WHY = "is only changed while no stable node is in use (pages_shared, remove_all_stable_nodes)"
 
 

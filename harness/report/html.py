@@ -43,6 +43,7 @@ _FIRST_FACTS = (
     "tree",
     "patches",
     "hold_anon_vma",
+    "configuration",
     "config",
     "compiler",
     "qemu",

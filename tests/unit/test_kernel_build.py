@@ -332,6 +332,22 @@ def test_an_object_that_was_cut_off_is_made_again(linux: Path, target: Target, s
     assert history(store).count("compiled") == 2
 
 
+def test_a_ready_image_is_as_a_configuration_wants_it_or_is_refused(target: Target, store: Store, tmp_path: Path) -> None:
+    image, wants = tmp_path / "vmlinux", tmp_path / "x.config"
+    image.write_bytes(b"\x7fELF Linux version 6.1.0 (x) (gcc) #1\n\0")
+    source = resolve(parse_spec(f"image:{image}"), store)
+    wants.write_text("CONFIG_ZRAM=y\nCONFIG_NEW=y  # if known\nguest: swap=zram\n")
+    unknown = build(source, target, store, fragments=[wants])
+    assert "no config lies beside the image" in unknown.warnings[-1]
+    (tmp_path / "config").write_text("CONFIG_ZRAM=m\n")
+    assert build(source, target, store, fragments=[wants]).warnings == ()
+    (tmp_path / "config").write_text("CONFIG_KSM=y\n")
+    with pytest.raises(UsageError, match=r"its config is not CONFIG_ZRAM=y \(x:1\); that needs a source"):
+        build(source, target, store, fragments=[wants])
+    wants.write_text("guest: thp=always\n")
+    assert build(source, target, store, fragments=[wants]).warnings == ()
+
+
 def test_ready_image(linux: Path, target: Target, store: Store, tmp_path: Path) -> None:
     built = make(linux, target, store)
     image = tmp_path / "ready/vmlinux"

@@ -11,6 +11,7 @@
 struct workload;
 
 #define KSM_DIR "/sys/kernel/mm/ksm"
+#define THP_DIR "/sys/kernel/mm/transparent_hugepage"
 #define MEMCG_ROOT "/sys/fs/cgroup"
 #define MEMCG_NAME "t"
 #define MEMCG MEMCG_ROOT "/" MEMCG_NAME
@@ -59,6 +60,13 @@ void j_system_files(void);	/* vmstat, meminfo */
 void j_lines(char *text, const char *const *keys, bool numbers);
 /* Objects of a slab cache after a shrink, -1 if it cannot be known. */
 long long slab_objects(const char *cache);
+
+/* memcg.c: of the hierarchy at MEMCG_ROOT, 1 or 2; and reclaiming so many bytes. */
+int memcg_version(void);
+int memcg_reclaim(const char *memcg, unsigned int bytes);
+
+/* What the guest was to have and could not be given, in words; "" if nothing. */
+extern const char *lacking;
 
 /* Run a workload in this process; does not return. */
 void run_workload(const struct workload *w, char *args)

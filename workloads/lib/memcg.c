@@ -4,9 +4,31 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "guest.h"
 #include "memcg.h"
+
+int memcg_version(void)
+{
+	return access(MEMCG_ROOT "/cgroup.controllers", F_OK) ? 1 : 2;
+}
+
+/*
+ * cgroup2 takes what it is asked for, at most.  memory.force_empty of the older
+ * one goes on until nothing is left that can be reclaimed (mm/memcontrol-v1.c:
+ * mem_cgroup_force_empty), however much was asked for; before 5.19 cgroup2 has
+ * nothing of the kind.  Returns -1 with errno set.
+ */
+int memcg_reclaim(const char *memcg, unsigned int bytes)
+{
+	char path[64], text[16];
+
+	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/%s", memcg,
+		 memcg_version() == 1 ? "memory.force_empty" : "memory.reclaim");
+	snprintf(text, sizeof(text), "%u", bytes);
+	return write_file(path, text);
+}
 
 void join_memcg(struct actor *a, const char *memcg)
 {

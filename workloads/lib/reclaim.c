@@ -200,8 +200,7 @@ static int try_once(const char *memcg)
 	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/cpu.stat", memcg);
 	read_file(path, text, sizeof(text));	/* see above */
 	/* 6.1 and later; more than the memcg can hold, so that it tries all. */
-	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/memory.reclaim", memcg);
-	if (!write_file(path, "512M"))
+	if (!memcg_reclaim(memcg, 512u << 20))
 		return 0;
 	if (errno == ENOENT)
 		skip("no memory.reclaim in cgroup2 (kernel before 5.19): no precise way to reclaim");

@@ -13,7 +13,6 @@
 #include "actor.h"
 #include "guest.h"
 
-#define THP_DIR "/sys/kernel/mm/transparent_hugepage"
 
 #ifndef PR_SET_MEMORY_MERGE
 #define PR_SET_MEMORY_MERGE 67
@@ -159,12 +158,20 @@ size_t huge_size(void)
 	return read_number(THP_DIR "/hpage_pmd_size", 0);
 }
 
+/* Disallowed again, they are as they were before: one of the words is in brackets. */
 void allow_huge(bool allowed)
 {
+	static char before[64] = "never";
+	char text[128], *word;
+
 	op_begin("thp");
 	j_bool("allowed", allowed);
 	op_go();
-	if (write_file(THP_DIR "/enabled", allowed ? "madvise" : "never") < 0)
+	if (allowed && read_file(THP_DIR "/enabled", text, sizeof(text)) > 0 &&
+	    (word = strchr(text, '[')))
+		snprintf(before, sizeof(before), "%.*s", (int)strcspn(word + 1, "]"),
+			 word + 1);
+	if (write_file(THP_DIR "/enabled", allowed ? "madvise" : before) < 0)
 		fail("transparent_hugepage", errno, "%d", allowed);
 	op_done();
 }

@@ -39,7 +39,7 @@ static void put(const char *path, unsigned int value)
 
 static void reclaim_some(uint64_t *seed)
 {
-	put(MEMCG "/memory.reclaim", (64 << 10) << dice(seed, 8));
+	memcg_reclaim(MEMCG_NAME, (64 << 10) << dice(seed, 8));
 	count(RECLAIMS);
 	usleep(1000 + dice(seed, 20000));
 }

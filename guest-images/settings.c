@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What makes this guest another one than the usual: settings on the kernel's
+ * command line, "harness.KEY=VALUE", as the configurations in kconfigs/ have
+ * them ("guest: KEY=VALUE").  The kernel takes a word with a dot for a module's
+ * parameter and leaves it alone.
+ *
+ * What became of them is read back from the kernel and told in hello: it is that
+ * which the oracle goes by.
+ */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "init.h"
+
+#define PREFIX "harness."
+
+/* The value of a setting, or what it is without. */
+const char *setting(const char *key, const char *fallback)
+{
+	static char line[4096];
+	static bool known;
+	static char value[64];
+	size_t len = strlen(key);
+
+	if (!known && read_file("/proc/cmdline", line, sizeof(line)) <= 0)
+		line[0] = '\0';
+	known = true;
+	for (char *p = line; (p = strstr(p, PREFIX)); ) {
+		p += strlen(PREFIX);
+		if (strncmp(p, key, len) || p[len] != '=')
+			continue;
+		snprintf(value, sizeof(value), "%.*s",
+			 (int)strcspn(p + len + 1, " \n"), p + len + 1);
+		return value;
+	}
+	return fallback;
+}
+
+bool setting_is(const char *key, const char *value)
+{
+	return !strcmp(setting(key, ""), value);
+}
+
+/* The first thing that it lacks is why no workload can be run as was asked. */
+void lacks(const char *format, ...)
+{
+	static char text[128];
+	va_list args;
+
+	if (*lacking)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	lacking = text;
+	say(text);
+}
+
+/* A file's text without the newline, or null where there is no such file. */
+static void j_file(const char *key, const char *path)
+{
+	char text[256];
+	ssize_t n = read_file(path, text, sizeof(text));
+
+	if (n < 0)
+		j_null(key);
+	else
+		j_strn(key, text, n - (n && text[n - 1] == '\n'));
+}
+
+void j_settings(void)
+{
+	static const char *const files[][2] = {
+		{ "swappiness", "/proc/sys/vm/swappiness" },
+		{ "page_cluster", "/proc/sys/vm/page-cluster" },
+		{ "numa_balancing", "/proc/sys/kernel/numa_balancing" },
+		{ "thp", THP_DIR "/enabled" },
+		{ "lru_gen", "/sys/kernel/mm/lru_gen/enabled" },
+		{ "zswap", "/sys/module/zswap/parameters/enabled" },
+		{ "smart_scan", KSM_DIR "/smart_scan" },
+	};
+
+	j_open("settings", '{');
+	j_str("swap", swap_device());
+	j_int("memcg", memcg_version());
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		j_file(files[i][0], files[i][1]);
+	j_close('}');
+}

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a guest was set up, where that changes what its kernel does: as init read it back and told it (``hello``: ``settings``).
+
+Which configuration asked for it is not known here, and does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.oracle.records import decimal
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The defaults are those of the usual guest."""
+
+    # Reads from swap are over when they return, and a page that one pte holds skips the swap cache (SWP_SYNCHRONOUS_IO of
+    # zram; mm/memory.c: do_swap_page).
+    swap_is_synchronous: bool = False
+    # Generations instead of active and inactive lists: ageing looks into page tables and takes young bits away before any
+    # walk over an anon_vma comes there (mm/vmscan.c: walk_pte_range, lru_gen_look_around).
+    lru_gen: bool = False
+    # Reading a page from swap brings its neighbours in the device, to the node of whoever reads (vm.page-cluster;
+    # mm/swap_state.c: swap_cluster_readahead).
+    swap_readahead: bool = False
+    # ksmd leaves pages out that have not merged for long (mm/ksm.c: should_skip_rmap_item).
+    smart_scan: bool = False
+
+
+USUAL = Setup()
+
+
+def setup_from_hello(hello: Mapping[str, Any]) -> Setup:
+    """What a ``hello`` record tells; the usual guest if it tells nothing."""
+    settings = hello.get("settings")
+    told = settings if isinstance(settings, Mapping) else {}
+    return Setup(
+        swap_is_synchronous=str(told.get("swap", "")).startswith("/dev/zram"),
+        lru_gen=bool(int(str(told["lru_gen"]), 16) & 1) if _is_hex(told.get("lru_gen")) else False,
+        swap_readahead=bool(decimal(told.get("page_cluster"))),
+        smart_scan=bool(decimal(told.get("smart_scan"))),
+    )
+
+
+def _is_hex(value: object) -> bool:
+    try:
+        int(str(value), 16)
+    except ValueError:
+        return False
+    return value is not None
