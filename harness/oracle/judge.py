@@ -25,7 +25,8 @@ _HELD = ("reference-lost", "item-anon-vma", "unreadable", "mm-count")
 _RMAP = ("vma", "vma-links", "anon-vma-vmas", "anon-vma-root", "anon-vma-parent", "anon-vma-count")
 _LISTS = (
     "slot-missing", "slot-extra", "slot-order", "item-missing", "item-extra", "item-state", "item-node", "item-head", "item-list",
-    "item-age", "node-extra", "node-missing", "node-page", "page-mapcount", "chain", "tree", "hlist-length",
+    "item-age", "node-extra", "node-missing", "node-page", "page-mapcount", "chain", "tree", "migrating",
+    "hlist-length",
 )  # fmt: skip
 _MOVES = ("soft_offline", "move_pages", "compact", "offline_block")
 
@@ -186,7 +187,7 @@ class Judge:
             return "P6"
         if kind == "slot-order":
             return "P14"
-        if kind in ("chain", "tree", "hlist-length"):
+        if kind in ("chain", "tree", "migrating", "hlist-length"):
             return "P20"
         if self.since.failed_merges:
             return "P7"

@@ -78,6 +78,7 @@ class Ksmd:
         if not pages:
             return False
         if self.cursor is None:
+            self.tree.forget_moved()
             self.unstable = {}
             self._begun = self.memory.tick
             self.cursor, self.address = next(iter(self.mms), None), 0
@@ -178,13 +179,16 @@ class Ksmd:
             self._lose_nodes()
         node = page.node if page.ksm else None
         if node is not None:
-            if item.node is node:
+            self.tree.notice_move(node)
+            if item.node is node and not node.set_aside:
                 return
         elif self.memory.semantics.cksum_first:
             self._remove_from_tree(item)
             if not self._settled(item, page) or self._merge_with_zeros(pte, page, vma):
                 return
         kpage = self.tree.search(page)
+        if kpage is page and item.node is node:
+            return
         self._remove_from_tree(item)
         if kpage is not None:
             if self._merge_with(item, pte, page, kpage, vma):

@@ -112,6 +112,7 @@ def move_pages(model: Model, op: Fields, ret: Fields) -> list[Difference]:
                 wrong.put(wrong.moved, page)
         if is_ != was:
             moved(model.memory, page)
+            page.nid = is_
     return list(_differences("move_pages", wrong))
 
 

@@ -21,6 +21,7 @@ class StableTree:
     def __init__(self, *, single_dup_leaves_chain: bool = False) -> None:
         self.single_dup_leaves_chain = single_dup_leaves_chain
         self.roots: dict[Key, Node | Chain] = {}
+        self.set_aside: dict[Node, None] = {}  # migrate_nodes
         self.max_page_sharing: int | None = 256
         self.merge_across_nodes = True
         self.prune_millisecs = DEFAULT_PRUNE_MILLISECS
@@ -46,7 +47,7 @@ class StableTree:
         found: list[Node] = []
         for root in self.roots.values():
             found.extend(root.dups if isinstance(root, Chain) else [root])
-        return found
+        return [*found, *self.set_aside]
 
     def is_candidate(self, node: Node, offset: int = 0) -> bool:
         """__is_page_sharing_candidate: it has an item, and room for another."""
@@ -86,18 +87,72 @@ class StableTree:
         for item in list(node.items):
             _let_go(item)
         node.items.clear()
+        if node.set_aside:
+            del self.set_aside[node]
+        else:
+            self._take_out(node)
+
+    def _take_out(self, node: Node) -> None:
+        """stable_node_dup_del, of a node that is in a tree."""
         if node.chain is not None:
             node.chain.dups.remove(node)
+            node.chain = None
             self.dups -= 1
         elif self.roots.get(node.key) is node:
             del self.roots[node.key]
 
     def search(self, page: Page) -> Page | None:
-        """stable_tree_search: the KSM page to merge with, the page itself if it is one."""
-        if page.ksm and page.node is not None:
+        """stable_tree_search: the KSM page to merge with, the page itself if it is one.
+
+        A node on migrate_nodes finds its place in the tree of its page's NUMA node; so its page is told as well, if
+        it has room for an item.
+        """
+        node = page.node if page.ksm else None
+        if node is not None and not node.set_aside:
             return page
-        node = self._candidate(self.key(page), prune=bool(self.prunes))
-        return node.page if node is not None else None
+        key = self.key(page)
+        found = self._candidate(key, prune=bool(self.prunes))
+        root = self.roots.get(key)
+        if node is not None and (root is None or page.mapcount > 1):
+            self._put_in(node, key, root)
+            return page if self.is_candidate(node) else None
+        if found is None:
+            return None
+        if not self._astray(found):
+            return found.page
+        self._set_aside(found)
+        if node is None:
+            return None
+        self._put_in(node, key, root if isinstance(root, Chain) else None)
+        return page if self.is_candidate(node) else None
+
+    # Nodes whose pages were moved to another NUMA node, where each has a tree of its own.
+
+    def _astray(self, node: Node) -> bool:
+        """Its page is no longer where the node's tree is (get_kpfn_nid against ``nid``)."""
+        return self.key(node.page)[0] != node.key[0]
+
+    def notice_move(self, node: Node) -> None:
+        """cmp_and_merge_page: the node of a page that ksmd meets on another NUMA node leaves its tree for migrate_nodes."""
+        if not node.set_aside and self._astray(node):
+            self._set_aside(node)
+
+    def _set_aside(self, node: Node) -> None:
+        self._take_out(node)
+        node.set_aside = True
+        self.set_aside[node] = None
+
+    def _put_in(self, node: Node, key: Key, root: Node | Chain | None) -> None:
+        """stable_tree_search: from migrate_nodes into a tree, beside what it has of that content already."""
+        del self.set_aside[node]
+        node.set_aside = False
+        self._add(node, key, root)
+
+    def forget_moved(self) -> None:
+        """scan_get_next_rmap_item, before a scan: nodes on migrate_nodes that are stale go (get_ksm_page)."""
+        if not self.merge_across_nodes:
+            for node in [node for node in self.set_aside if node.stale]:
+                self.remove_node(node)
 
     def _candidate(self, key: Key, *, prune: bool) -> Node | None:
         """The node of that content with room for an item; stale ones are pruned on the way."""
@@ -151,20 +206,23 @@ class StableTree:
         """stable_tree_insert: a new node, in a chain if there is one of that content already."""
         key = self.key(kpage)
         self._candidate(key, prune=False)  # for the stale nodes that it meets
-        node = Node(kpage, key)
-        kpage.node = node
-        old = self.roots.get(key)
-        if old is None:
+        node = kpage.node = Node(kpage, key)
+        self._add(node, key, self.roots.get(key))
+        return node
+
+    def _add(self, node: Node, key: Key, root: Node | Chain | None) -> None:
+        """A node gets its place, in a chain if ``root`` has its content already."""
+        node.key = key
+        if root is None:
             self.roots[key] = node
-            return node
-        if not isinstance(old, Chain):
+            return
+        if not isinstance(root, Chain):
             chain = Chain()
             self.chains += 1
             self.roots[key] = chain
-            self._add_dup(chain, old)
-            old = chain
-        self._add_dup(old, node)
-        return node
+            self._add_dup(chain, root)
+            root = chain
+        self._add_dup(root, node)
 
     def _add_dup(self, chain: Chain, node: Node) -> None:
         node.chain = chain
@@ -196,6 +254,8 @@ class StableTree:
                     self._remove_root(key)
                 else:
                     self._may_go(self.roots[key])
+        for node in [node for node in self.set_aside if not node.in_use]:
+            self._remove_unmapped(node)
 
     def _dups(self, key: Key) -> list[Node]:
         root = self.roots[key]
@@ -207,12 +267,16 @@ class StableTree:
         for node in self._dups(key):
             if node.in_use:
                 return
-            if not node.stale:
-                node.page.node = None
-            self.remove_node(node)
+            self._remove_unmapped(node)
         if isinstance(root, Chain):
             del self.roots[key]
             self.chains -= 1
+
+    def _remove_unmapped(self, node: Node) -> None:
+        """remove_stable_node, of one that is not in use: its page has no node any more."""
+        if not node.stale:
+            node.page.node = None
+        self.remove_node(node)
 
     @staticmethod
     def _may_go(root: Node | Chain) -> None:

@@ -43,9 +43,9 @@ class Item:
 
 
 class Node:
-    """``struct ksm_stable_node`` of one KSM page, itself in the tree or a dup in a chain."""
+    """``struct ksm_stable_node`` of one KSM page: itself in the tree, a dup in a chain, or on migrate_nodes."""
 
-    __slots__ = ("chain", "content", "items", "key", "page")
+    __slots__ = ("chain", "content", "items", "key", "page", "set_aside")
 
     def __init__(self, page: Page, key: Key) -> None:
         self.page = page  # by kpfn: the node holds no reference
@@ -53,6 +53,7 @@ class Node:
         self.content = page.content
         self.items: dict[Item, None] = {}  # hlist, the other way round
         self.chain: Chain | None = None
+        self.set_aside = False  # on migrate_nodes, since its page was found to lie on another NUMA node than its tree's
 
     def walk_order(self) -> Iterator[Item]:
         """The hlist from its head, which is the item added last (hlist_add_head)."""

@@ -107,7 +107,8 @@ class Kernel:
     def _node(self, node: trees.Node) -> graph.Node:
         items = tuple(self.at(i) for i in node.walk_order())
         chain = self.at(node.chain) if node.chain is not None else 0
-        return graph.Node(self.at(node), node.key[0], chain, self.pfn(node.page), len(items), items)
+        tree = -1 if node.set_aside else node.key[0]
+        return graph.Node(self.at(node), tree, chain, self.pfn(node.page), len(items), items)
 
     def _chain(self, key: trees.Key, chain: trees.Chain) -> graph.Chain:
         return graph.Chain(self.at(chain), key[0], tuple(self.at(d) for d in chain.dups))

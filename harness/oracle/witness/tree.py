@@ -14,6 +14,7 @@ from harness.oracle.witness.matching import Match, named, place
 from harness.oracle.witness.mismatch import Mismatch, Place
 
 PAGE_MAPPING_KSM = 3  # include/linux/page-flags.h
+_ASIDE = -1  # graph.Node.tree of a node on migrate_nodes
 
 _CHAIN = (
     "nodes of one content hang in a chain as soon as the first has max_page_sharing items (stable_tree_insert), until one is left"
@@ -26,21 +27,28 @@ def compare_tree(match: Match, model: Model) -> Iterator[Mismatch]:
     nodes: dict[Node, graph.Node] = {}
     yield from _pair(match, model, nodes)
     yield from _empty(match, model)
+    yield from _aside(match, model)
     if model.ksmd.tree.max_page_sharing is not None:
         yield from _chains(nodes)
     for node, seen in nodes.items():
-        if seen.tree not in (-1, node.key[0]):  # -1: on migrate_nodes, on its way to another tree
+        expected = _ASIDE if node.set_aside else node.key[0]
+        if seen.tree != expected:
             yield Mismatch(
                 "tree",
                 ("tree", node),
-                f"the stable node of {_items(node)} is in the tree of NUMA node {seen.tree}",
-                f"root_stable_tree[{node.key[0]}]",
-                f"root_stable_tree[{seen.tree}]",
-                "get_kpfn_nid: the page's NUMA node, or 0 with merge_across_nodes",
+                f"the stable node of {_items(node)} is {_where(seen.tree)}",
+                _where(expected),
+                _where(seen.tree),
+                "get_kpfn_nid: the page's NUMA node, or 0 with merge_across_nodes; ksmd changes it when it meets the page",
                 places=_places(node),
                 focus=(seen.address,),
+                state=seen.tree,
             )
         yield from _page(match, node, seen)
+
+
+def _where(tree: int) -> str:
+    return "on migrate_nodes" if tree == _ASIDE else f"in root_stable_tree[{tree}]"
 
 
 def _pair(match: Match, model: Model, nodes: dict[Node, graph.Node]) -> Iterator[Mismatch]:
@@ -87,7 +95,7 @@ def _chains(nodes: dict[Node, graph.Node]) -> Iterator[Mismatch]:
     chains: dict[Chain, int] = {}
     owners: dict[int, Chain] = {}
     for node, seen in nodes.items():
-        if seen.tree == -1 or (node.chain is not None and node.chain.doubtful):
+        if seen.tree == _ASIDE or node.set_aside or (node.chain is not None and node.chain.doubtful):
             continue
         if (node.chain is None) != (seen.chain == 0):
             yield _chain(
@@ -134,6 +142,24 @@ def _empty(match: Match, model: Model) -> Iterator[Mismatch]:
         "an empty node stays as long as its page lives, and then until a search meets it (get_ksm_page)",
         state=seen,
     )
+
+
+def _aside(match: Match, model: Model) -> Iterator[Mismatch]:
+    """migrate_nodes has nodes without items too: of pages that could not be merged on the NUMA node where they are now."""
+    aside = [node for node in model.ksmd.tree.set_aside if not node.items]
+    seen = [node for node in match.graph.nodes.values() if node.tree == _ASIDE and not node.items]
+    if len(seen) != len(aside):
+        yield Mismatch(
+            "migrating",
+            "migrate_nodes",
+            f"{len(seen)} stable nodes without rmap_items are on migrate_nodes where {len(aside)} are right",
+            str(len(aside)),
+            str(len(seen)),
+            "a node gets there when ksmd meets its moved page (cmp_and_merge_page), and stays until it has a place in the "
+            "other tree (stable_tree_search) or is stale when a scan begins",
+            focus=tuple(node.address for node in seen),
+            state=len(seen),
+        )
 
 
 def _page(match: Match, node: Node, seen: graph.Node) -> Iterator[Mismatch]:
