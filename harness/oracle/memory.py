@@ -156,7 +156,9 @@ class Memory:
         pte.page = page
         pte.young = True
         page.ptes.add(pte)
-        if pte.locked:  # mlock_vma_page; what was just read from swap may not be on the LRU yet
+        # What was just read from swap may not be on the LRU yet.  Before 5.18 a KSM page is marked where a page of a locked
+        # vma is merged into it (mm/ksm.c: try_to_merge_one_page), not where it is mapped again from the swap cache.
+        if pte.locked and (self.semantics.mlock_marks_ksm or not page.ksm or page.entry is None):
             page.mlock.lock(on_lru=page.entry is None)
         self.stamp(pte)
 
@@ -181,9 +183,13 @@ class Memory:
         page.ptes.discard(pte)
         pte.page = None
         if pte.locked:  # munlock_vma_page
-            page.mlock.unlock(others=any(p.locked for p in page.ptes))
+            self.munlock(page, others=any(p.locked for p in page.ptes))
         if not page.ptes:
             self.release(page)
+
+    def munlock(self, page: Page, *, others: bool) -> None:
+        """One VM_LOCKED vma maps the page no more, or is no more VM_LOCKED; ``others`` are."""
+        page.mlock.unlock(others=others, counted=self.semantics.mlock_marks_ksm)
 
     def release(self, page: Page) -> None:
         """A page without ptes: its swap slot is dropped if no pte holds it (free_swap_cache), and it is freed."""

@@ -22,8 +22,15 @@ class Mlock:
         self.high += 1
         self.marked, self.unsure = True, False
 
-    def unlock(self, *, others: bool) -> None:
-        """__munlock_page: the mark goes with the last lock that is counted.  ``others``: VM_LOCKED vmas map the page yet."""
+    def unlock(self, *, others: bool, counted: bool = True) -> None:
+        """__munlock_page: the mark goes with the last lock that is counted.  ``others``: VM_LOCKED vmas map the page yet.
+
+        Before 5.18 nothing is counted: the mark goes, and a walk over all mappers (mm/mlock.c: __munlock_isolated_page,
+        mm/rmap.c: try_to_munlock) sets it again if it meets a VM_LOCKED vma.
+        """
+        if not counted:
+            self.marked = self.marked and others
+            return
         stays, goes = self.low > 1, self.high <= 1
         self.low, self.high = max(0, self.low - 1), max(0, self.high - 1)
         if stays:

@@ -195,7 +195,8 @@ class Model:
         """mlock2; without MLOCK_ONFAULT the range is populated, by writing where that is allowed."""
         mm.ever_locked = True
         for pte in mm.ptes_in(start, end):  # mlock_pte_range
-            if pte.page is not None and not pte.locked:
+            marks = pte.page is not None and (self.semantics.mlock_marks_ksm or not pte.page.ksm)
+            if pte.page is not None and marks and not pte.locked:
                 pte.page.mlock.lock()
         vmas = mm.change(start, end, lambda f: replace(f, locked=True, onfault=onfault))
         if onfault:
@@ -210,7 +211,7 @@ class Model:
         """VM_LOCKED goes."""
         for pte in mm.ptes_in(start, end):
             if pte.page is not None and pte.locked:
-                pte.page.mlock.unlock(others=any(p.locked for p in pte.page.ptes if p is not pte))
+                self.memory.munlock(pte.page, others=any(p.locked for p in pte.page.ptes if p is not pte))
         mm.change(start, end, lambda f: replace(f, locked=False, onfault=False))
 
     def pin(self, mm: Mm, start: int, end: int) -> None:

@@ -78,12 +78,15 @@ def to_unmap(memory: Memory, page: Page, memcg: str | None) -> list[Pte]:
 
     A page that is mlocked is not on a list that reclaim looks at.  Should PG_mlocked be missing, the walk for
     references restores it when it meets a VM_LOCKED vma of the memcg that reclaim is for; else the walk that unmaps,
-    which knows of no memcg, stops at the VM_LOCKED vma, with what came before it unmapped.  Before 5.18 it always did.
+    which knows of no memcg, stops at the VM_LOCKED vma, with what came before it unmapped.  Before 5.18 it always did,
+    of a KSM page that was locked before it had PG_mlocked: by a merge into it, or as a migration that failed had marked it.
     """
     if memory.semantics.mlock_marks_ksm or not page.ksm:
         marked = page.mlock.marked or not memory.semantics.mlock_marks_ksm
         if locked(page) and (marked or page.mlock.unsure or referenced_meets_lock(page, memcg)):
             return []
+    elif page.mlock.marked and locked(page):
+        return []
     ptes = []
     for vma, pte in walk(page):
         if vma.flags.locked:

@@ -37,7 +37,8 @@ class Semantics:
     # page whose swap cache cannot be dropped is copied.
     swap_ptes_keep_exclusive: bool = True
     # mlock sets PG_mlocked on every page that is present, KSM pages too (mm/mlock.c since 5.18: mlock_pte_range).
-    # Before, a KSM pte of a writable area stayed unmarked (mm/gup.c refuses a read-only pte under FOLL_WRITE).
+    # Before, a KSM pte of a writable area stayed unmarked (mm/gup.c refuses a read-only pte under FOLL_WRITE), and munlock
+    # counted nothing but asked all other mappers (mm/rmap.c: try_to_munlock).
     mlock_marks_ksm: bool = True
     # KPF_KSM in /proc/kpageflags tells a KSM page.  In 6.12 it stands on every anonymous page (fs/proc/page.c:
     # stable_page_flags tests for any bit of PAGE_MAPPING_KSM), and is not judged then.

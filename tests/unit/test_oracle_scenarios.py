@@ -188,12 +188,47 @@ def test_p9_a_plain_mlock_breaks_ksm_pages() -> None:
     assert (story.states("P1"), story.states("P2"), cow(story)) == ("P" * N, "K" * N, N)
 
 
+BEFORE_5_18 = Semantics(mlock_marks_ksm=False, has_cow_ksm=False, swap_ptes_keep_exclusive=False)
+
+
 def test_p9_before_5_18_a_locked_ksm_page_is_half_unmapped() -> None:
-    story = Story(Semantics(mlock_marks_ksm=False, has_cow_ksm=False, swap_ptes_keep_exclusive=False), p="P9")
+    story = Story(BEFORE_5_18, p="P9")
     story.merged("P1", "P2")
     story.on("mlock", "P1", onfault=True)
     story.reclaim(attempts=[])
     assert (story.states("P2"), story.states("P1")) == ("S" * N, "K" * N)
+
+
+def test_p9_before_5_18_what_is_merged_into_a_locked_vma_is_marked() -> None:
+    story = Story(BEFORE_5_18, p="P9")
+    story.filled("P1", "P2")
+    story.on("mlock", "P1", onfault=True)
+    story.scan(2)
+    story.reclaim()
+    assert (story.states("P1"), story.states("P2")) == ("K" * N, "K" * N)
+    story.on("munlock", "P1")
+    story.reclaim()
+    assert (story.states("P1"), story.states("P2")) == ("S" * N, "S" * N)
+
+
+def test_p10_before_5_18_munlock_asks_the_others_and_forgets_no_lock() -> None:
+    """The migration that fails marks the pages; the one munlock leaves the mark to the other's lock."""
+    story = Story(BEFORE_5_18, p="P10")
+    story.merged("P1", "P2")
+    for actor in ("P1", "P2"):
+        story.on("mlock", actor, onfault=True)
+    assert not any(page.mlock.marked for page in story.model.pages())
+    story.on("pin", "P1")
+    story.on("putback", "P1")
+    story.op("unpin", actor="P1")
+    story.on("munlock", "P2")
+    assert all(page.mlock.marked and not page.mlock.unsure for page in story.model.pages() if page.ksm)
+    story.op("move", actor="P1", memcg="u")
+    story.reclaim()
+    assert (story.states("P1"), story.states("P2")) == ("K" * N, "K" * N)
+    story.on("munlock", "P1")
+    story.reclaim()
+    assert (story.states("P1"), story.states("P2")) == ("S" * N, "S" * N)
 
 
 @pytest.mark.parametrize(("sharers", "npages"), [(2, 4), (3, 4), (17, 2)])

@@ -15,10 +15,33 @@ int memcg_version(void)
 }
 
 /*
+ * Before 5.19 cgroup2 has no memory.reclaim.  Who lowers memory.high reclaims
+ * what is above it before the write returns (mm/memcontrol.c: memory_high_write);
+ * none of the memcg's own processes is stopped for it if the limit is gone again
+ * before they run.
+ */
+static int lower_high(const char *memcg, unsigned int bytes)
+{
+	char path[64], text[24];
+	long long current;
+	int error = 0;
+
+	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/memory.current", memcg);
+	current = read_number(path, 0);
+	snprintf(text, sizeof(text), "%lld", current > bytes ? current - bytes : 0);
+	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/memory.high", memcg);
+	if (write_file(path, text) < 0)
+		error = errno;
+	if (write_file(path, "max") < 0 && !error)
+		error = errno;
+	errno = error;
+	return error ? -1 : 0;
+}
+
+/*
  * cgroup2 takes what it is asked for, at most.  memory.force_empty of the older
  * one goes on until nothing is left that can be reclaimed (mm/memcontrol-v1.c:
- * mem_cgroup_force_empty), however much was asked for; before 5.19 cgroup2 has
- * nothing of the kind.  Returns -1 with errno set.
+ * mem_cgroup_force_empty), however much was asked for.  Returns -1 with errno set.
  */
 int memcg_reclaim(const char *memcg, unsigned int bytes)
 {
@@ -27,7 +50,9 @@ int memcg_reclaim(const char *memcg, unsigned int bytes)
 	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/%s", memcg,
 		 memcg_version() == 1 ? "memory.force_empty" : "memory.reclaim");
 	snprintf(text, sizeof(text), "%u", bytes);
-	return write_file(path, text);
+	if (!write_file(path, text))
+		return 0;
+	return errno == ENOENT ? lower_high(memcg, bytes) : -1;
 }
 
 void join_memcg(struct actor *a, const char *memcg)

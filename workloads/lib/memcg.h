@@ -11,4 +11,8 @@ bool is_control(const struct actor *a);
 struct actor *control_of(const char *memcg);
 void join_memcg(struct actor *a, const char *memcg);
 
+/* ballast.c: active pages in the actor's memcg, anew; none any more. */
+void take_ballast(struct actor *a);
+void drop_ballast(struct actor *a);
+
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Reclaim of a memcg, by cgroup2's memory.reclaim.
+ * Reclaim of a memcg, by cgroup2's memory.reclaim or memory.high (memcg_reclaim).
  *
  * Its return code says nothing: -EAGAIN is normal.  The page tables are looked
  * at after each attempt.  The statistics which memcg reclaim goes by
@@ -193,19 +193,27 @@ static void j_attempt(const struct attempt *attempt, const struct picture *p)
 	j_close('}');
 }
 
-static int try_once(const char *memcg)
+/* ballast.c.  For what came with memory.reclaim, in 5.19, there is a file in either hierarchy's kernels. */
+static bool needs_ballast(void)
+{
+	return access("/proc/self/ksm_merging_pages", F_OK) != 0;
+}
+
+static int try_once(const char *memcg, struct actor *z)
 {
 	char path[64], text[1024];
 
 	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/cpu.stat", memcg);
 	read_file(path, text, sizeof(text));	/* see above */
-	/* 6.1 and later; more than the memcg can hold, so that it tries all. */
+	if (needs_ballast())
+		take_ballast(z);
+	/* More than the memcg can hold, so that it tries all. */
 	if (!memcg_reclaim(memcg, 512u << 20))
 		return 0;
 	if (errno == ENOENT)
-		skip("no memory.reclaim in cgroup2 (kernel before 5.19): no precise way to reclaim");
+		skip("neither memory.reclaim nor memory.high in cgroup2: no precise way to reclaim");
 	if (errno != EAGAIN && errno != EINTR && errno != EBUSY)
-		fail("memory.reclaim", errno, "of %s", memcg);
+		fail("reclaim", errno, "of memcg %s", memcg);
 	return errno;
 }
 
@@ -282,7 +290,7 @@ void reclaim_memcg(const char *memcg)
 	ret_begin(0, 0);
 	j_open("attempts", '[');
 	while (now_ms() < start + patient(DEADLINE_MS)) {
-		int error = try_once(memcg);
+		int error = try_once(memcg, z);
 
 		walks_collect();
 		take(&now);
@@ -317,6 +325,8 @@ void reclaim_memcg(const char *memcg)
 			stir(z);
 		usleep(unchanged < 5 ? 2000 : 50000);
 	}
+	if (needs_ballast())
+		drop_ballast(z);
 	j_attempt(&attempt, &last);
 	j_close(']');
 	all_gone(&now, z, &control);

@@ -109,7 +109,7 @@ static void tracing(const char *file, const char *text)
 		fail("tracing", errno, "writing %s to %s", text, file);
 }
 
-/* Only what this very process does: it is the one that writes memory.reclaim. */
+/* Only what this very process does: it is the one that has the memcg reclaimed. */
 void walks_begin(void)
 {
 	char filter[32];
