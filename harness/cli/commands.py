@@ -18,7 +18,7 @@ from harness.errors import ExitCode, HostError
 from harness.guest import settings
 from harness.image import workload_table
 from harness.kernel import build, contained, fragments
-from harness.report import Progress, exit_code, judge, load_run, report, show, show_rows
+from harness.report import Progress, exit_code, judge, load_run, markdown, report, seen, show, show_rows
 from harness.report.runfile import to_data
 from harness.resources import directory
 from harness.results import RunResult
@@ -200,12 +200,24 @@ def keep_store(options: argparse.Namespace) -> ExitCode:
     return ExitCode.GOOD
 
 
+def tabulate(options: argparse.Namespace) -> ExitCode:
+    """``ksm-harness table DIR …``."""
+    fragments = {name: target.fragments for name, target in targets.table(options.table).items()}
+    text = seen.describe([load_run(directory) for directory in options.directory], fragments)
+    if options.write_doc:
+        markdown.write_part(options.write_doc, options.title, text)
+    else:
+        print(text, end="")
+    return ExitCode.GOOD
+
+
 COMMANDS = {
     "run": run,
     "build": build_kernels,
     "contains": tell_whether_contained,
     "judge": judge_again,
     "report": report_again,
+    "table": tabulate,
     "expect": record_expectation,
     "mutate": mutate,
     "mutants": make_mutants,

@@ -201,6 +201,13 @@ def make_parser() -> Parser:
     expect = commands.add_parser("expect", help="record what a good run came to, for --expect of the next")
     expect.add_argument("directory", metavar="DIR", type=Path, nargs="+", help="of a run; several with different targets")
     expect.add_argument("--out", metavar="FILE", type=Path, help="where to (default: standard output)")
+    seen = commands.add_parser("table", help="what several runs came to, kernels by targets, as Markdown")
+    seen.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="+", help="of a run; of two of the same kernel the newer counts"
+    )
+    seen.add_argument("--targets", metavar="FILE", type=Path, dest="table")
+    seen.add_argument("--title", default="what was seen", help="of the part that --write-doc replaces (default: %(default)s)")
+    seen.add_argument("--write-doc", metavar="FILE", type=Path, help="put the table into this Markdown file")
     _add_mutate(commands)
     _add_mutants(commands)
     listing = commands.add_parser("list", help="targets, workloads, kernels or configs")

@@ -4,41 +4,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import HostError, UsageError
 from harness.mutation.fate import Fate
 from harness.mutation.mutationfile import Score
 from harness.mutation.outcome import Outcome
 from harness.mutation.table import remark, summary, wanted
+from harness.report.markdown import table, write_part
 from harness.report.text import line
-from harness.store import write_atomically
 
 
 def write(path: Path, title: str, score: Score) -> None:
     """Replace the part ``title`` of the file, or add it.  UsageError if the file cannot be read, HostError if not written."""
-    try:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read {path}: {e}") from e
-    try:
-        write_atomically(path, replaced(old, title, part(title, score)))
-    except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}") from e
-
-
-def replaced(text: str, title: str, fresh: str) -> str:
-    """``text`` with the part of this title replaced; at its end if there is none yet."""
-    begin, end = f"<!-- begin: {title} -->\n", f"<!-- end: {title} -->\n"
-    whole = f"{begin}{fresh}{end}"
-    head, found, rest = text.partition(begin)
-    if found:
-        _, closed, tail = rest.partition(end)
-        if closed:
-            return head + whole + tail
-    gap = "\n" if text and not text.endswith("\n\n") else ""
-    return f"{text}{gap}{whole}"
+    write_part(path, title, part(title, score))
 
 
 def part(title: str, score: Score) -> str:
@@ -54,22 +33,13 @@ def part(title: str, score: Score) -> str:
     return "\n".join(parts)
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join("| " + " | ".join(_cell(str(word)) for word in row) + " |\n" for row in lines)
-
-
-def _cell(text: str) -> str:
-    return line(text, 400).replace("|", "\\|").replace("<", "&lt;")
-
-
 def _by(outcomes: Sequence[Outcome], attribute: str) -> str:
     rows = []
     for name in sorted({getattr(o, attribute) for o in outcomes} - {""}):
         seen = Counter(o.fate for o in outcomes if getattr(o, attribute) == name)
         rest = ", ".join(f"{n} {fate}" for fate, n in seen.items() if fate not in (Fate.KILLED, Fate.SURVIVED))
         rows.append((f"`{name}`" if attribute == "function" else name, seen[Fate.KILLED], seen[Fate.SURVIVED], rest))
-    return _table((attribute, "killed", "survived", "else"), rows)
+    return table((attribute, "killed", "survived", "else"), rows)
 
 
 def _killers(outcomes: Sequence[Outcome]) -> str:
@@ -80,7 +50,7 @@ def _killers(outcomes: Sequence[Outcome]) -> str:
     for workload, number in seen.most_common():
         signatures = Counter(told.signature for told in killed if told.workload == workload)
         rows.append((workload, number, ", ".join(f"{name} ({n})" for name, n in signatures.most_common(4))))
-    return _table(("workload", "killed first", "most often by"), rows)
+    return table(("workload", "killed first", "most often by"), rows)
 
 
 def _survivors(missed: Sequence[Outcome], score: Score) -> str:
@@ -88,7 +58,7 @@ def _survivors(missed: Sequence[Outcome], score: Score) -> str:
     for o in missed:
         argued = score.argued(o)
         rows.append((o.mutant, o.description, argued.verdict if argued else "?", argued.reason if argued else o.judgement.reason))
-    return _table(("mutant", "what it does", "argued", "why"), rows)
+    return table(("mutant", "what it does", "argued", "why"), rows)
 
 
 def _all(outcomes: Sequence[Outcome], score: Score) -> str:
@@ -98,4 +68,4 @@ def _all(outcomes: Sequence[Outcome], score: Score) -> str:
         rows.append(
             (o.mutant, o.fate.value, told.workload, told.signature, wanted(o), line(told.finding or remark(o, score), 120))
         )
-    return _table(("mutant", "verdict", "by", "names", "wanted", "told"), rows)
+    return table(("mutant", "verdict", "by", "names", "wanted", "told"), rows)
