@@ -66,8 +66,9 @@ def append_line(target: Target, more: str = "") -> str:
         "panic=-1",
         # Freed anon_vmas are checked: KASAN leaves their cache out, as it is SLAB_TYPESAFE_BY_RCU (mm/rmap.c,
         # anon_vma_init).  So are KSM's own objects (mm/ksm.c, ksm_slab_init), and as caches with checks are not merged
-        # with others their objects can be counted.  Costs nothing that can be measured.
-        "slub_debug=FZPU,anon_vma,ksm_*",
+        # with others their objects can be counted.  "A" marks them for failslab, so that they alone can be made to fail.
+        # Costs nothing that can be measured.
+        "slub_debug=FZPUA,anon_vma,ksm_*",
         target.append,
         more,
     ]
