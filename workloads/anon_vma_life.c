@@ -41,7 +41,7 @@ static void lose_owner(enum way way, unsigned int churns)
 WORKLOAD(anon_vma_life, "P5", "an rmap_item keeps its anon_vma alive after the owner's last vma is gone")
 {
 	long rounds = arg_number("rounds", 1);
-	long churns = arg_number("churn", 100);
+	long churns = arg_number("churn", 32);
 
 	property("P5");
 	for (long i = 0; i < rounds; i++) {
