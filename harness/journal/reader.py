@@ -108,18 +108,18 @@ class Reader:
 
     def feed(self, data: bytes) -> Iterator[Record]:
         """The records that ``data`` completes."""
-        self._rest += data
-        while not self.fault:
-            line, newline, rest = self._rest.partition(b"\n")
-            if not newline:
-                if len(self._rest) > MAX_LINE:
-                    self._fail(f"a line of over {MAX_LINE} bytes")
-                return
-            self._rest = rest
+        if self.fault:
+            return
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
             self._line += 1
             record = self._take(line)
             if record is not None:
                 yield record
+            if self.fault:
+                return
+        if len(self._rest) > MAX_LINE:
+            self._fail(f"a line of over {MAX_LINE} bytes")
 
     def _fail(self, why: str) -> None:
         self.fault = f"line {self._line}: {why}"

@@ -90,9 +90,9 @@ def _pieces(values: Sequence[int | None], cuts: Collection[int]) -> list[list[tu
 def _dot(chart: Chart, index: int, x: float, y: float, number: int) -> Markup:
     label = chart.labels[index] if index < len(chart.labels) else ""
     series = chart.series[number]
-    return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2" class="d{}"><title>{}</title></circle>').format(
-        x, y, number, line(f"{label}: {series.name} {series.values[index]}{chart.unit}", 120)
-    )
+    text = line(f"{label}: {series.name} {series.values[index]}{chart.unit}", 120)
+    # By "%", which escapes as format() does, but in a quarter of its time: there are thousands of dots.
+    return Markup('<circle cx="%.1f" cy="%.1f" r="2" class="d%d"><title>%s</title></circle>') % (x, y, number, text)
 
 
 def _bands(chart: Chart, step: float, height: float) -> list[Markup]:
