@@ -122,6 +122,8 @@ void say_hello(int anchor_error)
 	}
 	j_close(']');
 	j_bool("kpf_ksm_on_anon", kpf_ksm_on_anon());
+	snprintf(text, sizeof(text), "%llx", (unsigned long long)KPF_TOLD);
+	j_str("page_flags", text);
 	j_settings();
 	j_str("anchor", errno_name(anchor_error));
 	j_int("loops", measure_speed());

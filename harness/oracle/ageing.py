@@ -70,7 +70,7 @@ def clear_refs(mm: Mm) -> None:
     for pte in mm.ptes.values():
         pte.young = False
         if pte.page is not None:
-            pte.page.young = False
+            pte.page.young = pte.page.referenced = False
 
 
 def touch(model: Model, mm: Mm, start: int, end: int) -> None:
@@ -83,6 +83,7 @@ def touch(model: Model, mm: Mm, start: int, end: int) -> None:
 def putback(mm: Mm, start: int, end: int) -> None:
     """Soft offlining failed on pages that are pinned: all that remains is a lock's lost count, and doubt about young bits."""
     for page in _pages(mm, start, end):
+        page.referenced = None
         walked = list(rmap.walk(page))
         for _, pte in walked:
             pte.young = None

@@ -39,6 +39,7 @@ class Kind(enum.Enum):
     ZEROS = "zeros"
     NOT_ZEROS = "not-zeros"
     STILL_HUGE = "still-huge"
+    NOT_REFERENCED = "not-referenced"
 
     @property
     def word(self) -> str:
@@ -132,11 +133,19 @@ _WORDS: dict[Kind, tuple[Tier, str, str, str, str]] = {
         Tier.ACCOUNTING, "still have as parts of a huge page", "ordinary pages", "a huge page",
         "ksmd splits a huge page before it merges one of its parts (try_to_merge_one_page)",
     ),
+    Kind.NOT_REFERENCED: (
+        Tier.HEURISTIC, "have as KSM pages that are not marked as used", "PG_referenced set", "not set",
+        "a new KSM page is marked (mark_page_accessed in try_to_merge_one_page), so that reclaim does not take it for an old one",
+    ),
     Kind.OFFSET: (
         Tier.ACCOUNTING, "have at a wrong swap offset", "the offset of the page's swap entry", "another one",
         "all ptes of a page are given the same swap entry (try_to_unmap_one), which stays until they fault",
     ),
 }  # fmt: skip
+
+
+# Those that belong to a property whatever operation shows them.
+_OF = {Kind.NOT_RESTORED: "P10", Kind.NOT_REFERENCED: "P12"}
 
 
 @dataclass
@@ -162,7 +171,7 @@ class Mismatches:
         if kind is Kind.MAPCOUNT and page is not None:
             self._mapcounts.append((pte, page, area, index, seen, expected))
             return
-        if page is not None:
+        if page is not None and kind is not Kind.NOT_REFERENCED:
             self._wrong.add(page)
         marks = {Kind.NOT_LOCKED: "mlock", Kind.NOT_RESTORED: "reclaim"}
         op = self.since.last(marks[kind]) if kind in marks else self._op(pte, page)
@@ -225,5 +234,5 @@ def _difference(kind: Kind, op: str, case: _Case) -> Difference:
         kind=kind.word, op=op, tier=tier, summary=summary, places=case.places,
         expected=f"{expected}" + (f" ({case.expected})" if case.expected else ""),
         seen=f"{seen}" + (f" ({case.seen})" if case.seen else ""), why=why,
-        prop="P10" if kind is Kind.NOT_RESTORED else "",
+        prop=_OF.get(kind, ""),
     )  # fmt: skip

@@ -290,6 +290,7 @@ class Ksmd:
             return False
         if kpage is None:
             page.ksm = True
+            page.referenced = True if page.referenced is False else None  # mark_page_accessed, the second of which activates
             page.by, page.when = memory.op, memory.tick
             return True
         if kpage.content != page.content:

@@ -25,7 +25,7 @@ class Page:
 
     __slots__ = (
         "anon_vma", "by", "compound", "content", "entry", "exclusive", "extra_refs", "file", "freed", "idle", "index", "ksm",
-        "memcg", "mlock", "moves", "nid", "node", "pfn", "poisoned", "ptes", "seen", "unsure", "when", "young",
+        "memcg", "mlock", "moves", "nid", "node", "pfn", "poisoned", "ptes", "referenced", "seen", "unsure", "when", "young",
     )  # fmt: skip
 
     def __init__(self, content: int, memcg: str, nid: int | None = 0) -> None:
@@ -46,6 +46,7 @@ class Page:
         self.mlock = Mlock()
         self.idle = False  # PG_idle
         self.young: bool | None = False  # PG_young: idle page tracking took a young bit from a pte
+        self.referenced: bool | None = False  # PG_referenced: set by what marks it as accessed, and by walks that find it young
         self.unsure = False  # what it is can no longer be told, so nothing but its bytes is judged
         self.poisoned = False  # PG_hwpoison
         self.moves = 0  # to another frame, since it was observed last

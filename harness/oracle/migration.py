@@ -64,6 +64,7 @@ def soft_offline(model: Model, op: Fields, ret: Fields) -> list[Difference]:
         page = pte.page if pte is not None else None
         if page is None or page.poisoned:
             continue
+        page.referenced = None  # get_user_pages_fast
         expected = movable(page)
         if not page.unsure:
             if error and expected:

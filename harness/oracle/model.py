@@ -206,6 +206,9 @@ class Model:
             touch = faults.write if "w" in vma.flags.prot else faults.read
             for addr in range(max(start, vma.start), min(end, vma.end)):
                 touch(self.memory, mm, addr)
+        for pte in mm.ptes_in(start, end):
+            if pte.page is not None:
+                pte.page.referenced = None  # FOLL_TOUCH
 
     def munlock(self, mm: Mm, start: int, end: int) -> None:
         """VM_LOCKED goes."""
@@ -279,6 +282,12 @@ class Model:
         """For each page that is charged to ``memcg``, the ptes that reclaim takes it out of."""
         return {page: rmap.to_unmap(self.memory, page, memcg) for page in self.pages() if page.memcg == memcg}
 
+    def look_at(self, memcg: str) -> None:
+        """Reclaim's walks for references give and take PG_referenced (mm/vmscan.c: folio_check_references)."""
+        for page in (*self.pages(), *self.memory.unmapped):
+            if page.memcg == memcg:
+                page.referenced = None
+
     def drop_unmapped(self, memcg: str) -> None:
         """Reclaim also frees what only the swap cache holds."""
         for page in list(self.memory.unmapped):
@@ -287,6 +296,7 @@ class Model:
 
     def reclaim(self, memcg: str) -> None:
         """Reclaim as it must go; the judge does this by halves, with what was observed."""
+        self.look_at(memcg)
         for page, ptes in self.plan_reclaim(memcg).items():
             if ptes:
                 self.memory.swap_out(page, ptes)

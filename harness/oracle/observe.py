@@ -14,7 +14,7 @@ from harness.oracle.judge import Difference, Since
 from harness.oracle.memory import Page, Pte, SwapEntry
 from harness.oracle.model import Model
 from harness.oracle.records import Fields
-from harness.oracle.runs import KPF_HWPOISON, KPF_KSM, KPF_MLOCKED, KPF_THP, KPF_ZERO_PAGE, Run, decode
+from harness.oracle.runs import KPF_HWPOISON, KPF_KSM, KPF_MLOCKED, KPF_REFERENCED, KPF_THP, KPF_ZERO_PAGE, Run, decode
 
 
 class PageObserver:
@@ -73,6 +73,8 @@ class _Comparison:
         self.model = model
         self.number = number
         self.moved = moved
+        # With generations the bit is one of several that say how often a page was used (folio_mark_accessed).
+        self.marks = model.semantics.kpf_referenced_told and not model.memory.setup.lru_gen
         self.frames: dict[int, Page] = {}
         self.offsets: dict[int, SwapEntry] = {}
         self.compounds: dict[tuple[Mm, int], Compound] = {}
@@ -102,6 +104,7 @@ class _Comparison:
         ptes, number = mm.ptes, self.number
         ksm, mlocked = bool(run.flags & KPF_KSM), bool(run.flags & KPF_MLOCKED)
         poisoned = bool(run.flags & KPF_HWPOISON)
+        unmarked = self.marks and not run.flags & KPF_REFERENCED
         zeros, huge = bool(run.flags & KPF_ZERO_PAGE), bool(run.flags & KPF_THP)
         pfn = run.value - run.stride
         for i in range(index, index + run.count):
@@ -130,6 +133,8 @@ class _Comparison:
                 self.found.add(Kind.APART, pte, page, area, i, f"frame {pfn:#x}, elsewhere {page.pfn or 0:#x}")
             if page.ksm != ksm:
                 self.found.add(Kind.STILL_KSM if ksm else Kind.NOT_KSM, pte, page, area, i)
+            elif ksm and page.referenced and unmarked:
+                self.found.add(Kind.NOT_REFERENCED, pte, page, area, i)
             if run.mapcount != len(page.ptes):
                 self.found.add(Kind.MAPCOUNT, pte, page, area, i, f"mapcount {run.mapcount}", f"mapcount {len(page.ptes)}")
             if mm.ever_locked:

@@ -56,6 +56,7 @@ def _pageout(model: Model, op: Fields, ret: Fields) -> None:
     """What it should take out is taken out; its KSM page may well stay in the swap cache, being written."""
     mm, start, end = pages_of(model, op)
     for page, ptes in model.plan_pageout(mm, start, end).items():
+        page.referenced = None  # folio_clear_referenced, and what comes back from the swap cache
         model.memory.swap_out(page, ptes)
         for pte in ptes:
             if pte.entry is not None:

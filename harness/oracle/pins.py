@@ -28,6 +28,7 @@ class Pins:
         pipe.holders.add(mm)
         for page in pages:
             page.extra_refs += 1
+            page.referenced = None  # get_user_pages_fast sets it, and a second mark activates the page instead
             pipe.pages.append(page)
 
     def drain(self, mm: Mm) -> None:

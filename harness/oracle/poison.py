@@ -69,6 +69,7 @@ def _signals(model: Model, ret: Fields) -> set[tuple[Mm, int, bool]]:
 def _follow(model: Model, page: Page, *, taken: bool) -> None:
     """The frame is never used again: memory_failure() keeps its reference, and when it refuses does not drop it either."""
     page.poisoned = True
+    page.referenced = None  # get_user_pages_fast
     page.extra_refs += 1
     page.by, page.when = model.memory.op, model.memory.tick
     for pte in [pte for _, pte in rmap.walk(page)] if taken else []:

@@ -13,6 +13,7 @@ from harness.oracle.runs import (
     KPF_HWPOISON,
     KPF_KSM,
     KPF_MLOCKED,
+    KPF_REFERENCED,
     KPF_SWAPCACHE,
     KPF_THP,
     KPF_UNEVICTABLE,
@@ -126,6 +127,7 @@ def _chains(tree: StableTree) -> dict[str, int]:
 def _flags(page: Page) -> int:
     flags = _MMAP_ANON | (KPF_KSM if page.ksm else 0) | (KPF_SWAPCACHE if page.entry is not None else 0)
     flags |= KPF_HWPOISON if page.poisoned else 0
+    flags |= KPF_REFERENCED if page.referenced else 0
     flags |= KPF_THP if page.compound is not None else 0
     return flags | (KPF_MLOCKED | KPF_UNEVICTABLE if page.mlock.marked else 0)
 

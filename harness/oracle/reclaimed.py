@@ -89,6 +89,7 @@ def judge_reclaim(
     final = attempts.final
     plan = model.plan_reclaim(memcg)
     wrong = _Wrong()
+    model.look_at(memcg)
     for page in model.pages():
         expected = set(plan.get(page, ()))
         if judged and not page.unsure and not rmap.undecided(model.memory, page, memcg):

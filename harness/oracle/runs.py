@@ -10,6 +10,7 @@ from typing import Any
 from harness.oracle.records import JournalContradiction
 
 # Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h).
+KPF_REFERENCED = 1 << 2
 KPF_SWAPCACHE = 1 << 13
 KPF_UNEVICTABLE = 1 << 18
 KPF_HWPOISON = 1 << 19

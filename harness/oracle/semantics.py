@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.oracle.runs import KPF_REFERENCED
+
 
 @dataclass(frozen=True)
 class Semantics:
@@ -43,6 +45,8 @@ class Semantics:
     # KPF_KSM in /proc/kpageflags tells a KSM page.  In 6.12 it stands on every anonymous page (fs/proc/page.c:
     # stable_page_flags tests for any bit of PAGE_MAPPING_KSM), and is not judged then.
     kpf_ksm_tells: bool = True
+    # Observations tell KPF_REFERENCED: those of our guests do since the bit is judged.
+    kpf_referenced_told: bool = False
     # memory_failure() takes a poisoned KSM page from its mappers (mm/memory-failure.c: collect_procs_ksm, 6.4 on).
     # Before, it refuses: hwpoison_user_mappings "can't handle KSM pages".
     hwpoison_takes_ksm: bool = False
@@ -51,6 +55,14 @@ class Semantics:
 def _names(hello: Mapping[str, Any], key: str) -> frozenset[str]:
     value = hello.get(key)
     return frozenset(v for v in value if isinstance(v, str)) if isinstance(value, list) else frozenset()
+
+
+def _told_flags(hello: Mapping[str, Any]) -> int:
+    """The bits of /proc/kpageflags that observations have, as far as ``hello`` says."""
+    try:
+        return int(str(hello.get("page_flags", "0")), 16)
+    except ValueError:
+        return 0
 
 
 # Files of /sys/kernel/mm/ksm that came after 2.6.33, each in some configurations only.
@@ -82,4 +94,5 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         mlock_marks_ksm=cow,
         hwpoison_takes_ksm="general_profit" in files,
         kpf_ksm_tells=hello.get("kpf_ksm_on_anon") is not True,
+        kpf_referenced_told=bool(_told_flags(hello) & KPF_REFERENCED),
     )

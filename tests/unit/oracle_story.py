@@ -20,6 +20,7 @@ HELLO: dict[str, Any] = {
     "kind": "hello", "v": 1, "release": "6.1.192", "page_size": 4096, "cpus": 1,
     "ksm_files": ["full_scans", "max_page_sharing", "merge_across_nodes", "pages_shared", "run", "use_zero_pages"],
     "vmstat_keys": ["cow_ksm", "ksm_swpin_copy"], "proc_files": ["ksm_merging_pages", "ksm_stat"],
+    "page_flags": "2017e3904",
 }  # fmt: skip
 
 Record = dict[str, Any]

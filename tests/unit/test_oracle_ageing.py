@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from harness.findings import Finding, Tier
 from harness.oracle import rmap
 from harness.oracle.records import JournalContradiction
-from harness.oracle.runs import KPF_MLOCKED, KPF_UNEVICTABLE
+from harness.oracle.runs import KPF_MLOCKED, KPF_REFERENCED, KPF_UNEVICTABLE
 
-from .oracle_story import N, Record, Story, attempt
+from .oracle_story import HELLO, N, Record, Story, attempt
 
 MARKS = KPF_MLOCKED | KPF_UNEVICTABLE
 
@@ -307,3 +308,48 @@ def test_the_unmapping_walk_ends_at_a_lock_from_whichever_end_it_comes(gone: str
     letters = {actor: "S" if actor in gone.split() else "P" for actor in ("P1", "P2", "P3")}
     found = story.reclaim(states(story, **letters))
     assert [f.signature for f in found] == signatures
+
+
+def not_referenced(record: Record) -> None:
+    """The bit is on no page of the observation."""
+    for proc in record["procs"].values():
+        for run in itertools.chain.from_iterable(proc["areas"].values()):
+            if run[1] == "P":
+                run[4] = f"{int(run[4], 16) & ~KPF_REFERENCED:x}"
+
+
+def test_a_new_ksm_page_is_marked_as_used() -> None:
+    story = Story(p="P1")
+    story.merged()
+    (finding,) = story.observe(not_referenced)
+    assert (finding.signature, finding.tier) == ("P12:not-referenced:scan", Tier.HEURISTIC)
+    assert story.counts == (N, N, 0, 0) and not story.model.memory.unsure  # nothing else is in doubt for it
+    assert story.observe() == []
+
+
+@pytest.mark.parametrize("op", ["clear_refs", "pin", "soft_offline", "reclaim", "mlock"])
+def test_the_mark_is_not_asked_for_after_others_have_looked_at_the_page(op: str) -> None:
+    story = Story(p="P1")
+    story.merged()
+    if op == "clear_refs":
+        story.op(op, actor="P1")
+    elif op == "pin":
+        story.on(op, "P1")
+    elif op == "soft_offline":
+        story.on(op, "P1", results={"outcomes": [[N, "", True]]}, via="madvise")
+    elif op == "mlock":
+        story.on("mergeable", "P1")
+        story.on(op, "P1", onfault=False)
+        story.on(op, "P2", onfault=False)
+    else:
+        story.on("mlock", "P1", onfault=True)
+        story.reclaim()
+    assert story.observe(not_referenced) == []
+
+
+def test_a_guest_that_does_not_tell_the_mark_or_keeps_generations_is_not_asked_for_it() -> None:
+    tell_not: list[Record] = [{"page_flags": flags} for flags in ("0", "2017e3900", "no number")]
+    for told in (*tell_not, {"settings": {"lru_gen": "0x0007"}}):
+        story = Story(p="P1", hello={**HELLO, **told})
+        story.merged()
+        assert story.observe(not_referenced) == []

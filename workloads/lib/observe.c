@@ -13,14 +13,6 @@
 
 #define MAX_READS 20
 
-/* The flags that say something about a page's fate; the rest is noise. */
-#define FLAGS ((1ull << KPF_WRITEBACK) | (1ull << KPF_MMAP) |		\
-	       (1ull << KPF_ANON) | (1ull << KPF_SWAPCACHE) |		\
-	       (1ull << KPF_HUGE) | (1ull << KPF_UNEVICTABLE) |		\
-	       (1ull << KPF_HWPOISON) | (1ull << KPF_NOPAGE) |		\
-	       (1ull << KPF_KSM) | (1ull << KPF_THP) |			\
-	       (1ull << KPF_ZERO_PAGE) | (1ull << KPF_MLOCKED))
-
 
 /* What is known of one page at one moment. */
 struct page {
@@ -129,7 +121,7 @@ static void take(struct reading *r)
 				p->flags = p->mapcount = 0;
 				if (!(entries[k] & PM_PRESENT))
 					continue;
-				p->flags = page_flags(pfn) & FLAGS;
+				p->flags = page_flags(pfn) & KPF_TOLD;
 				p->mapcount = page_count(pfn);
 			}
 		}

@@ -16,6 +16,7 @@
 #define SWAP_TYPE(entry) ((entry) & 31)
 #define FIRST_SPECIAL_TYPE 23
 
+#define KPF_REFERENCED 2
 #define KPF_WRITEBACK 8
 #define KPF_MMAP 11
 #define KPF_ANON 12
@@ -28,6 +29,15 @@
 #define KPF_THP 22
 #define KPF_ZERO_PAGE 24
 #define KPF_MLOCKED 33
+
+/* The flags that say something about a page's fate; the rest is noise. */
+#define KPF_TOLD ((1ull << KPF_REFERENCED) | (1ull << KPF_WRITEBACK) |	\
+		  (1ull << KPF_MMAP) | (1ull << KPF_ANON) |		\
+		  (1ull << KPF_SWAPCACHE) | (1ull << KPF_HUGE) |	\
+		  (1ull << KPF_UNEVICTABLE) | (1ull << KPF_HWPOISON) |	\
+		  (1ull << KPF_NOPAGE) | (1ull << KPF_KSM) |		\
+		  (1ull << KPF_THP) | (1ull << KPF_ZERO_PAGE) |		\
+		  (1ull << KPF_MLOCKED))
 
 /* The pagemap entries of an area; fails the workload if they can't be read. */
 void read_pagemap(const struct actor *a, const struct area *area,
