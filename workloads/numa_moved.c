@@ -23,14 +23,12 @@ static void begin(size_t na, size_t nb)
 	place("a", na, 0);
 	place("b", nb, 1);
 	scan(2);
-	observe("merged, on each node for itself");
 }
 
 static void end(void)
 {
 	exit_actor(p);
 	scan(1);
-	observe("all gone");
 }
 
 static void add(const char *area, size_t page)
