@@ -173,7 +173,7 @@ class Mismatches:
             return
         if page is not None and kind is not Kind.NOT_REFERENCED:
             self._wrong.add(page)
-        marks = {Kind.NOT_LOCKED: "mlock", Kind.NOT_RESTORED: "reclaim"}
+        marks = {Kind.NOT_LOCKED: "mlock", Kind.NOT_RESTORED: "reclaim", Kind.NOT_REFERENCED: "scan"}
         op = self.since.last(marks[kind]) if kind in marks else self._op(pte, page)
         self._put(kind, op, pte.mm, area, index, seen, expected)
 
