@@ -9,7 +9,11 @@
  * periodic flush.  With stale ones pages stayed for up to 5.1 s although nothing
  * was wrong.  Reading cpu.stat brings them up to date whatever has changed
  * (cgroup_base_stat_cputime_show, to cgroup_rstat_flush_locked, which flushes all
- * controllers of the cgroup), so that is done before each attempt.
+ * controllers of the cgroup), so that is done before each attempt.  Since 6.16 it
+ * flushes no controller (css_rstat_flush of the cgroup's own css), and nothing
+ * else does unless more than a batch per CPU has changed (mm/memcontrol.c:
+ * memcg_vmstats_needs_flush): there the memory that is stirred after an attempt in
+ * vain, and a read of memory.stat, do it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -203,8 +207,11 @@ static int try_once(const char *memcg, struct actor *z)
 {
 	char path[64], text[1024];
 
-	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/cpu.stat", memcg);
-	read_file(path, text, sizeof(text));	/* see above */
+	for (int i = 0; i < 2; i++) {	/* see above */
+		snprintf(path, sizeof(path), MEMCG_ROOT "/%s/%s", memcg,
+			 i ? "memory.stat" : "cpu.stat");
+		read_file(path, text, sizeof(text));
+	}
 	if (needs_ballast())
 		take_ballast(z);
 	/* More than the memcg can hold, so that it tries all. */
