@@ -5,7 +5,7 @@
  *
  * Active pages are only made inactive, and so reclaimed, where the memcg's
  * counters of its lruvec have fewer inactive than active ones (mm/vmscan.c:
- * inactive_is_low).  Before 5.16 each CPU keeps back up to MEMCG_CHARGE_BATCH (32)
+ * inactive_is_low).  Before 5.15 each CPU keeps back up to MEMCG_CHARGE_BATCH (32)
  * pages of either counter (include/linux/memcontrol.h: __mod_lruvec_state) and
  * nothing makes it give them up, so that two dozen active pages of a memcg stay
  * for ever on a correct kernel.  With more active ones on each node than both
