@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_every_exception_has_its_code(
         raise error
 
     monkeypatch.setitem(commands.COMMANDS, "doctor", fail)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # TMPDIR is looked at once in a process
     assert main(["doctor"]) == code
     assert "Traceback" not in capsys.readouterr().err
 
