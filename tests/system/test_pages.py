@@ -10,7 +10,7 @@ from harness.targets import Target, choose, table
 
 from .conftest import Ended, execute
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.breadth]
 
 ROWS = choose("pages,hash", table())
 
