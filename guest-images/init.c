@@ -8,6 +8,7 @@
  * and that is checked.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/reboot.h>
@@ -50,9 +51,10 @@ static void run_one(char *words, pid_t anchor)
 		pid = fork();
 		if (!pid)
 			run_workload(w, args);
-		if (pid > 0)
-			while (waitpid(pid, &status, 0) != pid)
-				;
+		if (pid < 0)
+			cannot_fork(w, args, errno);
+		while (pid > 0 && waitpid(pid, &status, 0) != pid)
+			;
 	} else {
 		status = -1;
 	}

@@ -16,7 +16,13 @@ def judge_batch(model: Model, op: Fields, ret: Fields) -> list[Difference]:
     ksmd = model.ksmd
     asked, ends = op.number("pages", 0), ret.number("to", 0) - ret.number("from", 0)
     before = ksmd.pages_scanned
+    if "failing" in op.data:
+        ksmd.failing = op.number("failing", 1)
     ended = ksmd.batch(asked)
+    failed, ksmd.failing = ksmd.failing is None, None
+    if "failing" in op.data and failed != ret.flag("failed"):
+        model.memory.doubt("ksmd's allocations are not those that the model has")
+        return []
     if ends == ended:
         return []
     ksmd.full_scans = ret.number("to")

@@ -41,6 +41,7 @@ class Ksmd:
         self.use_zero_pages = False
         self.smart_scan = memory.setup.smart_scan
         self.failed_merges = 0  # half done and undone again
+        self.failing: int | None = None  # which of the objects to come, from 1 on, it does not get
         self.pages_scanned = 0
         self.pages_skipped = 0
 
@@ -118,6 +119,9 @@ class Ksmd:
                 if i < len(old) and old[i] == addr:
                     i += 1
                 item = mm.items.get(addr) or self._new_item(mm, addr)
+                if item is None:  # the batch ends (ksm_do_scan), and the next one begins here
+                    self.address = addr
+                    return 0
                 self.address = addr + 1
                 if self.smart_scan and self._skips(item, pte.page):
                     continue
@@ -134,7 +138,19 @@ class Ksmd:
             mm.registered = False
         return pages
 
-    def _new_item(self, mm: Mm, addr: int) -> Item:
+    def _allocate(self) -> bool:
+        """kmem_cache_alloc of an rmap_item or a stable node, which may have been made to fail."""
+        if self.failing is None:
+            return True
+        self.failing -= 1
+        if self.failing:
+            return True
+        self.failing = None
+        return False
+
+    def _new_item(self, mm: Mm, addr: int) -> Item | None:
+        if not self._allocate():
+            return None
         item = mm.items[addr] = Item(mm, addr)
         mm.rmap_items.own += 1
         self.rmap_items += 1
@@ -251,7 +267,12 @@ class Ksmd:
             page.compound.split()
             return
         if self._merge_two(item, pte, page, vma, other, tree_pte, tree_page, tree_vma):
-            node = self.tree.insert(page)
+            node = self.tree.insert(page, self._allocate)
+            if node is None:
+                self.failed_merges += 1
+                self._break_cow(other)
+                self._break_cow(item)
+                return
             self.tree.append(other, node)
             self.tree.append(item, node)
 
@@ -329,20 +350,37 @@ class Ksmd:
         if vma is not None and vma.flags.mergeable and vma.anon_vma is not None:
             self.break_ksm(vma, item.addr, item.addr + 1)
 
-    def break_ksm(self, vma: Vma, start: int, end: int) -> None:
-        """unmerge_ksm_pages, break_ksm: a write fault on each pte of the range that maps a KSM page."""
+    def break_ksm(self, vma: Vma, start: int, end: int, copies: int | None = None) -> int:
+        """unmerge_ksm_pages, break_ksm: a write fault on each pte of the range that maps a KSM page; returns how many.
+
+        With ``copies`` there is no page for more than so many; the fault that does not get one counts too (do_wp_page).
+        """
+        broken = 0
         for pte in list(vma.mm.ptes_in(start, end)):
             if pte.page is not None and pte.page.ksm:
+                if broken == copies:
+                    self.memory.cow_ksm += 1
+                    return broken + 1
+                broken += 1
                 faults.wp_fault(self.memory, pte, vma)
             elif pte.ksm_zero and self.memory.semantics.has_zero_pages_counter:
                 self.memory.new_page(pte, vma, ZEROS)
+        return broken
 
-    def unmerge_all(self) -> None:
-        """unmerge_and_remove_all_rmap_items, when 2 is written to run.  Swapped ptes stay as they are."""
+    def unmerge_all(self, copies: int | None = None) -> None:
+        """unmerge_and_remove_all_rmap_items, when 2 is written to run.  Swapped ptes stay as they are.
+
+        With ``copies`` there is no page for more than so many: it ends there, in the middle of an mm.
+        """
         for mm in list(self.mms):
             for vma in [] if mm.dead else mm.vmas:
                 if vma.flags.mergeable and vma.anon_vma is not None:
-                    self.break_ksm(vma, vma.start, vma.end)
+                    broken = self.break_ksm(vma, vma.start, vma.end, copies)
+                    if copies is not None:
+                        copies -= broken
+                        if copies < 0:
+                            self.cursor = None
+                            return
             for addr in sorted(mm.items):
                 self._drop(mm.items[addr])
             if mm.dead:

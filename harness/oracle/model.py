@@ -76,11 +76,14 @@ class Model:
         mm.other = _other_vma(mm)
         anon_vma.prepare(self.memory.other_anon_vmas, mm.other, None)
 
-    def fork(self, parent: Mm, name: str, pid: int = 0) -> Mm:
-        """dup_mmap: VM_LOCKED is not handed on; a parent that ksmd knows makes a child that ksmd knows."""
+    def fork(self, parent: Mm, name: str, pid: int = 0, *, slot: bool = True) -> Mm:
+        """dup_mmap: VM_LOCKED is not handed on; a parent that ksmd knows makes a child that ksmd knows.
+
+        ``slot``: there was memory for its mm_slot.
+        """
         child = Mm(name, parent.memcg)
         self._add(name, child, pid)
-        if parent.registered:
+        if parent.registered and slot:
             self.ksmd.enter(child)
         child.areas = dict(parent.areas)
         self._pins.share(child, parent)
@@ -241,6 +244,22 @@ class Model:
             if vma.flags.mergeable and vma.anon_vma is not None:
                 self.ksmd.break_ksm(vma, max(start, vma.start), min(end, vma.end))
         mm.change(start, end, lambda f: replace(f, mergeable=False))
+
+    def unmerge_short(self, mm: Mm, start: int, end: int, failing: int) -> None:
+        """MADV_UNMERGEABLE that gets no page for its copy number ``failing``, from 1: vm_flags stay."""
+        copies = failing - 1
+        for vma in mm.vmas_in(start, end):
+            if vma.flags.mergeable and vma.anon_vma is not None:
+                copies -= self.ksmd.break_ksm(vma, max(start, vma.start), min(end, vma.end), copies)
+                if copies < 0:
+                    return
+            mm.change(max(start, vma.start), min(end, vma.end), lambda f: replace(f, mergeable=False))
+
+    def unmerge_all_short(self, failing: int) -> None:
+        """run_store: run=2 that gets no page for its copy number ``failing``, from 1."""
+        self.ksmd.unmerge_all(failing - 1)
+        self.run = 0
+        self.memory.unmerging = False
 
     def set_run(self, value: int) -> None:
         """run_store."""

@@ -64,7 +64,16 @@ def _pageout(model: Model, op: Fields, ret: Fields) -> None:
 
 
 def _fork(model: Model, op: Fields, ret: Fields) -> None:
-    model.fork(model.actor(op.text("actor")), op.text("child"), ret.number("pid", 0))
+    """Where the slot's allocation was made to fail, and the fork succeeded, ksmd has not heard of it ("best effort")."""
+    slot = ret.data.get("failed") is not True
+    model.fork(model.actor(op.text("actor")), op.text("child"), ret.number("pid", 0), slot=slot)
+
+
+def _failing_forks(model: Model, op: Fields, ret: Fields) -> None:
+    """All but the last fail somewhere, and leave what a child leaves that has exited."""
+    name = f"a child of {op.text('actor')}"
+    model.fork(model.actor(op.text("actor")), name)
+    model.exit(name)
 
 
 def _exit(model: Model, op: Fields, ret: Fields) -> None:
@@ -178,5 +187,5 @@ OPERATIONS: dict[str, Apply] = {
     "mprotect": _mprotect, "mlock": _mlock, "munlock": _munlock, "pin": _pin, "unpin": _unpin, "run": _run,
     "churn": _nothing, "compact": _compact, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback,
     "idle_set": _idle_set, "mremap": _mremap, "resize": _resize, "renew": _renew, "bind": _bind, "hugepage": _hugepage,
-    "thp": _nothing, "twin": _nothing, "hand_over": _hand_over,
+    "failing_forks": _failing_forks, "thp": _nothing, "twin": _nothing, "hand_over": _hand_over,
 }  # fmt: skip

@@ -24,6 +24,7 @@ from harness.oracle.references import Ageing, judge_idle
 from harness.oracle.refusals import judge_refusal
 from harness.oracle.semantics import Semantics, semantics_from_hello
 from harness.oracle.setup import setup_from_hello
+from harness.oracle.shortage import apply_refusal, was_refused
 from harness.oracle.special import judge_merge_any, judge_smaps, judge_vvar
 from harness.oracle.tunables import judge_set
 from harness.oracle.witness import Deed, Witness
@@ -134,6 +135,8 @@ class Oracle:
         self.model.begin_op(name)
         self._judge.since.ops.append(name)
         self._judge.note_op(name)
+        if was_refused(ret):
+            return apply_refusal(self.model, op, ret)
         if ret.number("rc") < 0 and name not in _MAY_FAIL:
             return self._failed(op, ret)
         if name in _JUDGED:
@@ -235,6 +238,8 @@ class Oracle:
         ksm = [p for p in self.model.pages() if p.ksm and p.memcg == memcg]
         ageing = Ageing(self.model, memcg)
         beyond = unreachable(self.model, memcg)
+        # A walk that has no page for a swap count that runs over ends there (try_to_unmap_one: swap_duplicate).
+        attempts.broken_off = "failing" in op.data
         differences = judge_reclaim(self.model, memcg, kept, attempts, judged=control == "gone", beyond=beyond)
         differences += ageing.judge(self.model, op, ret, attempts.final)
         if control == "gone":

@@ -23,6 +23,7 @@ class Attempts:
     """The page tables after each attempt whose outcome differed from the one before."""
 
     maps: list[States] = field(default_factory=list)
+    broken_off: bool = False  # one of them could not finish what it had begun
 
     @property
     def final(self) -> States:
@@ -97,7 +98,7 @@ def judge_reclaim(
             _compare(page, expected, final, kept, beyond, wrong, at_will=at_will)
             if at_will:
                 wrong.walked_on.update(dict.fromkeys(_walked_on(page, final), page))
-            if expected == page.ptes and not page.extra_refs:
+            if expected == page.ptes and not page.extra_refs and not attempts.broken_off:
                 _half_unmapped(page, attempts, wrong)
         swapped = [p for p in sorted(page.ptes, key=_place) if final.get(p, "S" if p in expected else "P") == "S"]
         if swapped:

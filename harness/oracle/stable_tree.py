@@ -8,6 +8,8 @@ Where a tree has one content only, nothing is lost.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from harness.oracle.memory import Page
 from harness.oracle.trees import Chain, Item, Key, Node, State
 
@@ -202,12 +204,18 @@ class StableTree:
         self.chains -= 1
         self.dups -= 1
 
-    def insert(self, kpage: Page) -> Node:
-        """stable_tree_insert: a new node, in a chain if there is one of that content already."""
+    def insert(self, kpage: Page, allocate: Callable[[], bool] = lambda: True) -> Node | None:
+        """stable_tree_insert: a new node, in a chain if there is one of that content already.
+
+        ``allocate`` is asked for each of the two; where it refuses there is no node (None).
+        """
         key = self.key(kpage)
         self._candidate(key, prune=False)  # for the stale nodes that it meets
+        root = self.roots.get(key)
+        if not allocate() or (isinstance(root, Node) and not allocate()):
+            return None
         node = kpage.node = Node(kpage, key)
-        self._add(node, key, self.roots.get(key))
+        self._add(node, key, root)
         return node
 
     def _add(self, node: Node, key: Key, root: Node | Chain | None) -> None:

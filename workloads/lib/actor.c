@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "actor.h"
+#include "failing.h"
 #include "guest.h"
 #include "memcg.h"
 
@@ -189,14 +190,29 @@ static void perform(struct slot *s)
 	}
 }
 
+/* With an allocation that fails on the way. */
+static void perform_failing(struct slot *s)
+{
+	int error;
+
+	arm(0, s->failing);
+	perform(s);
+	error = errno;
+	s->failed = disarm();
+	errno = error;
+}
+
 static void act(struct slot *s)
 {
 	s->rc = 0;
+	s->failed = false;
 	errno = 0;
 	bus_expected = 1;
 	if (sigsetjmp(bus_return, 0)) {
 		s->rc = -1;
 		errno = EHWPOISON;
+	} else if (s->failing) {
+		perform_failing(s);
 	} else {
 		perform(s);
 	}
@@ -207,6 +223,7 @@ static void act(struct slot *s)
 void serve(struct slot *s)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	forget_armed();
 	catch_sigbus(s);
 	for (;;) {
 		uint32_t answered = __atomic_load_n(&s->answered, __ATOMIC_ACQUIRE);
@@ -372,6 +389,17 @@ static void copy_area(struct area *to, const struct area *from)
 	memset(to->keep, 0, from->npages);
 }
 
+void take_child(struct actor *a, const struct actor *parent)
+{
+	a->pid = a->slot->pid;
+	a->base = parent->base;
+	strcpy(a->memcg, parent->memcg);
+	for (size_t i = 0; i < parent->nareas; i++)
+		copy_area(&a->areas[i], &parent->areas[i]);
+	a->nareas = parent->nareas;
+	must(a, REQ_NONE, "fork");
+}
+
 struct actor *fork_actor(struct actor *parent, const char *child)
 {
 	struct actor *a = new_actor(child);
@@ -382,13 +410,7 @@ struct actor *fork_actor(struct actor *parent, const char *child)
 	op_go();
 	parent->slot->child = a->slot;
 	must(parent, REQ_FORK, "fork");
-	a->pid = a->slot->pid;
-	a->base = parent->base;
-	strcpy(a->memcg, parent->memcg);
-	for (size_t i = 0; i < parent->nareas; i++)
-		copy_area(&a->areas[i], &parent->areas[i]);
-	a->nareas = parent->nareas;
-	must(a, REQ_NONE, "fork");
+	take_child(a, parent);
 	ret_begin(0, 0);
 	j_int("pid", a->pid);
 	ret_end();

@@ -50,6 +50,8 @@ struct slot {
 	int advice;		/* madvise, mprotect, mlock2: its last argument */
 	long (*call)(struct slot *);	/* REQ_CALL: what to do */
 	unsigned long more[2];		/* what it needs beside the rest */
+	unsigned int failing;		/* so manieth allocation is to fail, or 0 */
+	bool failed;			/* and did */
 	struct slot *child;
 	pid_t pid;		/* written by the parent: of the child */
 	long rc;
@@ -92,6 +94,8 @@ void actors_init(void);
 /* An actor without a process yet, and the process for one, told as a spawn. */
 struct actor *new_actor(const char *name);
 void start_actor(struct actor *a, const char *memcg);
+/* A process that the parent has forked becomes the actor, with its areas. */
+void take_child(struct actor *child, const struct actor *parent);
 struct area *find_area(struct actor *a, const char *name);
 /* Let the actor's process exit, and reap it. */
 void end_process(struct actor *a);
@@ -148,6 +152,7 @@ void op_begin(const char *op);		/* leaves the record open */
 void op_go(void);			/* ends it: from here on it happens */
 void ret_begin(long rc, int error);	/* leaves the ret record open */
 void ret_end(void);
+void tell_refusal(int error);		/* a ret that refused() explains */
 void op_done(void);			/* a ret without results */
 
 /* contents.c: write a page with content "tag"; find out what the slot's pages hold. */

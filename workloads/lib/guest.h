@@ -71,5 +71,7 @@ extern const char *lacking;
 /* Run a workload in this process; does not return. */
 void run_workload(const struct workload *w, char *args)
 	__attribute__((noreturn));
+/* The workload's segment where it has no process: a fork that was refused. */
+void cannot_fork(const struct workload *w, char *args, int error);
 
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "actor.h"
+#include "failing.h"
 #include "guest.h"
 
 #define FULL_SCANS KSM_DIR "/full_scans"
@@ -140,26 +141,46 @@ static void set_batch(const char *pages)
  * One batch: ksmd sleeps when it is poked, so that the poke is not absorbed,
  * and when it sleeps again the batch is over.
  */
-void scan_pages(unsigned int count)
+static void batch(unsigned int count, unsigned int failing)
 {
+	bool failed = false;
 	long long from, to;
 	char text[16];
 
 	op_begin("batch");
 	j_int("pages", count);
+	if (failing)
+		j_failing(KSM_OBJECTS, failing);
 	op_go();
 	from = read_number(FULL_SCANS, -1);
 	snprintf(text, sizeof(text), "%u", count);
 	wait_asleep();
 	set_batch(text);
+	if (failing)
+		arm(ksmd, failing);
 	poke();
 	wait_asleep();
+	if (failing)
+		failed = disarm();
 	set_batch(ALL);
 	to = read_number(FULL_SCANS, -1);
 	ret_begin(0, 0);
 	j_int("from", from);
 	j_int("to", to);
+	if (failing)
+		j_bool("failed", failed);
 	ret_end();
+}
+
+void scan_pages(unsigned int count)
+{
+	batch(count, 0);
+}
+
+void scan_failing(unsigned int n)
+{
+	choose_failing(KSM_OBJECTS);
+	batch(atoi(ALL), n);
 }
 
 #define COUNTERS 4

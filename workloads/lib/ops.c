@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "actor.h"
+#include "failing.h"
 #include "guest.h"
 
 #ifndef MLOCK_ONFAULT
@@ -224,9 +225,13 @@ void verify(struct actor *a, const char *area, size_t first, size_t count)
 
 	op_begin("verify");
 	aim(a, area, first, count);
+	if (s->failing)
+		j_failing(PAGES, s->failing);
 	op_go();
 	must(a, REQ_VERIFY, "verify");
 	ret_begin(0, 0);
+	if (s->failing)
+		j_bool("failed", s->failed);
 	j_open("contents", '[');
 	for (size_t i = 0; i < s->nruns; i++) {
 		j_open(NULL, '[');

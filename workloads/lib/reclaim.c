@@ -22,6 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "failing.h"
 #include "guest.h"
 #include "memcg.h"
 #include "observe.h"
@@ -268,9 +269,29 @@ static void j_keep(void)
 	j_close(']');
 }
 
+/* The first attempt of the next reclaim gets no page without waiting for it. */
+static bool short_of_pages;
+
+static int try_short_of_pages(const char *memcg, struct actor *z,
+			      unsigned int *failures)
+{
+	int error;
+
+	refuse_all();
+	error = try_once(memcg, z);
+	*failures = allow_all();
+	return error;
+}
+
 void reclaim(void)
 {
 	reclaim_memcg(MEMCG_NAME);
+}
+
+void reclaim_failing(void)
+{
+	short_of_pages = true;
+	reclaim();
 }
 
 void reclaim_memcg(const char *memcg)
@@ -282,7 +303,8 @@ void reclaim_memcg(const char *memcg)
 	long long start = now_ms(), changed = start, gone_at = 0;
 	size_t lingering = 0, unchanged = 0;
 	const char *why = "deadline";
-	bool gone, control, written;
+	bool gone, control, written, failing = short_of_pages;
+	unsigned int failures = 0;
 
 	/* A control that is out already would prove nothing: bring it back. */
 	read_pages(z, "z", 0, ALL_PAGES);
@@ -291,14 +313,18 @@ void reclaim_memcg(const char *memcg)
 	j_str("memcg", memcg);
 	j_keep();
 	j_watched();
+	if (failing)
+		j_failing(ATOMIC_PAGES, 0);
 	op_go();
 	take(&before);
 	walks_begin();
 	ret_begin(0, 0);
 	j_open("attempts", '[');
 	while (now_ms() < start + patient(DEADLINE_MS)) {
-		int error = try_once(memcg, z);
+		int error = short_of_pages ? try_short_of_pages(memcg, z, &failures) :
+			try_once(memcg, z);
 
+		short_of_pages = false;
 		walks_collect();
 		take(&now);
 		if (attempt.times && same_states(&last, &now)) {
@@ -338,6 +364,8 @@ void reclaim_memcg(const char *memcg)
 	j_close(']');
 	all_gone(&now, z, &control);
 	j_walks();
+	if (failing)
+		j_int("failed", failures);
 	j_str("control", control ? "gone" : "stuck");
 	j_int("lingering", lingering);
 	j_str("why", why);

@@ -73,7 +73,7 @@ static void j_args(char *args)
 
 const char *lacking = "";
 
-void run_workload(const struct workload *w, char *args)
+static void begin(const struct workload *w, char *args)
 {
 	journal.boot = false;
 	journal.seq = 0;
@@ -85,6 +85,11 @@ void run_workload(const struct workload *w, char *args)
 	j_args(args);
 	j_int("page_size", page_size());
 	j_end();
+}
+
+void run_workload(const struct workload *w, char *args)
+{
+	begin(w, args);
 	if (*lacking)
 		skip(lacking);
 	actors_init();
@@ -92,4 +97,22 @@ void run_workload(const struct workload *w, char *args)
 	w->run();
 	end();
 	__builtin_unreachable();
+}
+
+void cannot_fork(const struct workload *w, char *args, int error)
+{
+	struct journal boot = journal;
+
+	begin(w, args);
+	op_begin("fork");
+	j_str("actor", "init");
+	j_str("child", w->name);
+	op_go();
+	tell_refusal(error);
+	j_begin("error");
+	j_str("what", "fork");
+	j_str("errno", errno_name(error));
+	j_str("text", "no process for the workload");
+	j_end();
+	journal = boot;
 }

@@ -90,15 +90,19 @@ void fail(const char *what, int error, const char *format, ...)
 	give_up(what, error, format, args);
 }
 
+void tell_refusal(int error)
+{
+	ret_begin(-1, error);
+	j_int("available_kb", meminfo_kb("MemAvailable"));
+	ret_end();
+}
+
 void refused(const char *what, int error, const char *format, ...)
 {
 	va_list args;
 
-	if (going_on) {
-		ret_begin(-1, error);
-		j_int("available_kb", meminfo_kb("MemAvailable"));
-		ret_end();
-	}
+	if (going_on)
+		tell_refusal(error);
 	va_start(args, format);
 	give_up(what, error, format, args);
 }

@@ -184,6 +184,32 @@ void compact(void);
 /* A memory error in one page; early: vm.memory_failure_early_kill is set. */
 void hwpoison(struct actor *a, const char *area, size_t page, bool early);
 
+/*
+ * failing.c: allocations that are made to fail, where the kernel has fault
+ * injection: need_failing() skips where it has not.  Then each does what its
+ * namesake does while one allocation of the task, the n-th from 1 on, fails, and
+ * returns whether it was done: for mergeable and fork (NULL if there is no child)
+ * an allocation of KSM's objects, for unmergeable and run=2 that of a page.
+ * failing_forks() fails at all the allocations of a fork, one after the other.
+ * verify() is to succeed all the same, as a fault is taken again.
+ * scan_failing() is a scan by ksmd that ends at an rmap_item which it does not
+ * get.  The first attempt of reclaim_failing() has no page for a swap count
+ * that runs over.
+ */
+void need_failing(void);
+bool mergeable_failing(struct actor *a, const char *area, size_t first,
+		       size_t count, unsigned int n);
+bool unmergeable_failing(struct actor *a, const char *area, size_t first,
+			 size_t count, unsigned int n);
+bool unmerge_all_failing(unsigned int n);
+struct actor *fork_failing(struct actor *parent, const char *child,
+			   unsigned int n);
+void failing_forks(struct actor *parent);
+void verify_failing(struct actor *a, const char *area, size_t first,
+		    size_t count, unsigned int n);
+void scan_failing(unsigned int n);
+void reclaim_failing(void);
+
 void churn(unsigned int rounds);
 
 /*
