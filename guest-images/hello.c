@@ -89,7 +89,7 @@ static bool kpf_ksm_on_anon(void)
 	return flags >> KPF_KSM & 1;
 }
 
-void say_hello(int anchor_error)
+void say_hello(void)
 {
 	static const char *const proc_files[] = {
 		"ksm_merging_pages", "ksm_stat",
@@ -125,7 +125,6 @@ void say_hello(int anchor_error)
 	snprintf(text, sizeof(text), "%llx", (unsigned long long)KPF_TOLD);
 	j_str("page_flags", text);
 	j_settings();
-	j_str("anchor", errno_name(anchor_error));
 	j_int("loops", measure_speed());
 	n = read_file("/proc/cmdline", text, sizeof(text));
 	j_strn("cmdline", text, n > 0 ? n - (text[n - 1] == '\n') : 0);

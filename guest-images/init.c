@@ -109,8 +109,12 @@ int main(int argc, char **argv)
 	if (make_swap(swap_device()) < 0)
 		say_error("making swap");
 	set_tunables();
+	say_hello();
+	/* After hello: what the kernel has to say of this counts. */
 	anchor = start_anchor(&anchor_error);
-	say_hello(anchor_error);
+	j_begin("anchor");
+	j_str("errno", errno_name(anchor_error));
+	j_end();
 	serve_host(anchor);
 	say("power off");
 	power_off();

@@ -29,7 +29,7 @@ void lacks(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void j_settings(void);
 
 /* hello.c: what init tells the host of the guest and its kernel. */
-void say_hello(int anchor_error);
+void say_hello(void);
 void send_dmesg(void);
 
 /* reset.c: the same beginning for each workload. */

@@ -222,9 +222,9 @@ void set_tunables(void)
 /*
  * A process with a mergeable area and no page in it: as long as one mm is
  * registered ksmd stays in its timed sleep (mm/ksm.c: __ksm_enter wakes it for
- * the first one only).  Where the kernel refuses that it stays alive, and hello
- * says so: the workloads will meet the same refusal, and it is they that are
- * judged.
+ * the first one only).  Where the kernel refuses that it stays alive, and the
+ * record "anchor" says so: the workloads will meet the same refusal, and it is
+ * they that are judged.
  */
 pid_t start_anchor(int *error)
 {

@@ -205,6 +205,9 @@ class Boot:
             try:
                 await self._one(self._turn)
             except Dirty as e:
+                await self._console.settle()
+                if before is None and self._console.complaint:  # of what init does after hello
+                    raise Ended(Stop.CRASH, self._console.complaint) from None
                 self._turn = None
                 raise blame(e, before, workload, self.record.number) from None
             await self._console.settle()

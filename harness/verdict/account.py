@@ -65,6 +65,7 @@ class Replay:
     """A whole boot: its hello record and what its workloads amount to, in their order."""
 
     hello: Record | None = None
+    anchor: str = ""  # the error that MADV_MERGEABLE failed with in init's own process
     first_reset: Reset | None = None  # the one before any workload
     accounts: list[Account] = field(default_factory=list)
     fault: str = ""
@@ -75,6 +76,8 @@ def note_boot(result: Replay, record: Record) -> None:
     """What a record of the boot segment says of the boot, or of the workload before it."""
     if record["kind"] == "hello":
         result.hello = record
+    elif record["kind"] == "anchor":
+        result.anchor = str(record.get("errno", ""))
     elif record["kind"] == "reset":
         reset = _reset(record)
         if result.accounts:

@@ -196,8 +196,8 @@ def _warnings(told: CellRecord, replays: Mapping[int, Replay]) -> tuple[str, ...
             lines.append(f"boot {number}: the guest's pages have {size} bytes, those of target {told.target} {told.page_size}")
         if taint := _taint_at_hello(seen.hello):
             lines.append(f"boot {number}: the kernel was tainted ({taint}) before any workload")
-        if (anchor := (seen.hello or {}).get("anchor")) and isinstance(anchor, str):
-            lines.append(f"boot {number}: MADV_MERGEABLE failed with {anchor} in init's own process: ksmd may scan unasked")
+        if seen.anchor:
+            lines.append(f"boot {number}: MADV_MERGEABLE failed with {seen.anchor} in init's own process: ksmd may scan unasked")
         if seen.fault:
             lines.append(f"boot {number}: journal damaged: {seen.fault}")
         if seen.blind:

@@ -247,7 +247,8 @@ def test_what_is_left_after_run_2_is_a_finding_of_the_workload_before(tmp_path: 
 
 def test_an_anchor_that_could_not_be_made_mergeable_is_a_warning(tmp_path: Path) -> None:
     j = Journal()
-    j.hello(anchor="EINVAL")
+    j.hello()
+    j.boot("anchor", errno="EINVAL")
     j.reset("new_fork")
     new_fork(j)
     write_cell(tmp_path, [j], [("new_fork", Outcome.ENDED, 1, "")])
