@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -132,31 +133,63 @@ void say_hello(void)
 	j_end();
 }
 
-/* What the kernel has said since the last time, as a record of its own. */
-void send_dmesg(void)
+/* Its messages one by one, each a line of its own; -1 where they cannot be read so (before 3.5). */
+static ssize_t read_kmsg(char *text, size_t size)
 {
 	static int kmsg = -1;
-	static char text[256 << 10];
 	size_t len = 0;
 
 	if (kmsg < 0)
 		kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	while (kmsg >= 0 && len + 8192 < sizeof(text)) {
+	if (kmsg < 0)
+		return -1;
+	while (len + 8192 < size) {
 		char line[8192], *body;
 		ssize_t n = read(kmsg, line, sizeof(line) - 1);
 		unsigned long long us;
 
 		if (n < 0 && errno == EPIPE)	/* overwritten meanwhile */
 			continue;
+		if (n < 0 && errno == EINVAL)
+			return -1;
 		if (n <= 0)
 			break;
 		line[n] = '\0';
 		if (sscanf(line, "%*[^,],%*[^,],%llu", &us) != 1)
 			continue;
 		body = strchr(line, ';');
-		len += snprintf(text + len, sizeof(text) - len, "[%5llu.%06llu] %s",
+		len += snprintf(text + len, size - len, "[%5llu.%06llu] %s",
 				us / 1000000, us % 1000000, body ? body + 1 : line);
 	}
+	return len;
+}
+
+#define SYSLOG_ACTION_READ 2
+#define SYSLOG_ACTION_SIZE_UNREAD 9
+
+/* The same by syslog(2): text with "<6>" before each line, taken out of the log. */
+static size_t read_syslog(char *text, size_t size)
+{
+	size_t len = 0;
+
+	while (len + 8192 < size && klogctl(SYSLOG_ACTION_SIZE_UNREAD, NULL, 0) > 0) {
+		int n = klogctl(SYSLOG_ACTION_READ, text + len, size - 1 - len);
+
+		if (n <= 0)
+			break;
+		len += n;
+	}
+	return len;
+}
+
+/* What the kernel has said since the last time, as a record of its own. */
+void send_dmesg(void)
+{
+	static char text[256 << 10];
+	ssize_t len = read_kmsg(text, sizeof(text));
+
+	if (len < 0)
+		len = read_syslog(text, sizeof(text));
 	j_begin("dmesg");
 	j_strn("text", text, len);
 	j_end();

@@ -16,11 +16,14 @@ extern const struct workload __start_workloads[], __stop_workloads[];
 void say(const char *text);
 void say_error(const char *what);
 void mount_all(void);
-int open_port(void);
 const char *swap_device(void);
 int make_swap(const char *disk);
 void set_tunables(void);
 pid_t start_anchor(int *error);
+
+/* devices.c: nodes in /dev, and the open journal's port or -1. */
+void make_nodes(void);
+int open_port(void);
 
 /* settings.c: what this guest is to be that others are not. */
 const char *setting(const char *key, const char *fallback);

@@ -16,7 +16,6 @@
 
 #include "init.h"
 
-#define PORT_NAME "ksm.journal"
 #define ANCHOR_SECONDS 5
 
 /* To the console: milestones for whoever watches it. */
@@ -70,29 +69,8 @@ void mount_all(void)
 		    errno != EBUSY && errno != ENODEV && errno != ENOENT)
 			say_error(mounts[i].where);
 	}
+	make_nodes();
 	mount_memcg();
-}
-
-/* The port is found by its name, whatever number it got. */
-int open_port(void)
-{
-	char path[300], name[64];
-	struct dirent *entry;
-	DIR *dir = opendir("/sys/class/virtio-ports");
-	int fd = -1;
-
-	while (dir && fd < 0 && (entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name",
-			 entry->d_name);
-		if (read_file(path, name, sizeof(name)) <= 0 ||
-		    strcmp(name, PORT_NAME "\n"))
-			continue;
-		snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-	}
-	if (dir)
-		closedir(dir);
-	return fd;
 }
 
 #define ZRAM "/sys/block/zram0"

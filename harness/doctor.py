@@ -32,12 +32,13 @@ class Check:
 def _package_checks(targets: Sequence[Target]) -> list[Check]:
     checks = []
     native = platform.machine()
-    for machine in dict.fromkeys(("all", *(t.machine_arch for t in targets))):
-        own = [p for p in packages([machine]) if p.target == machine]
+    traits = (trait for t in targets for trait in (t.machine_arch, t.libc) if trait)
+    for trait in dict.fromkeys(("all", *traits)):
+        own = [p for p in packages([trait]) if p.target == trait]
         missing = [p.name for p in own if not p.present]
         detail = "missing: " + ", ".join(missing) if missing else f"{len(own)} packages"
         mend = install_command(missing) if missing else ""
-        checks.append(Check("build tools" if machine == "all" else machine, not missing, detail, mend))
+        checks.append(Check("build tools" if trait == "all" else trait, not missing, detail, mend))
     foreign = [t for t in targets if t.machine_arch == "x86_64" and native != "x86_64" and not shutil.which(f"{t.cross}gcc")]
     checks += [Check(t.name, False, f"no {t.cross}gcc", install_command([package_of(f"{t.cross}gcc")])) for t in foreign]
     return checks

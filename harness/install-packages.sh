@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # install-packages.sh LIST TARGET...: install what the list (harness/packages.txt) has for these targets and is missing.
 # A target is known by the beginning of its name: aarch64-16k needs what aarch64 needs; a group needs all.
+# Those for old kernels need musl besides.
 # Looks for what each package brings, so that it needs neither root nor Debian where nothing is missing.
 set -eu
 
@@ -11,7 +12,11 @@ wanted=" all "
 for target; do
 	case ${target%%-*} in
 	all | every | pages | hash) wanted="$wanted x86_64 aarch64 ppc64 ppc64le " ;;
+	old) wanted="$wanted x86_64 " ;;
 	*) wanted="$wanted ${target%%-*} " ;;
+	esac
+	case $target in
+	old | every | *-old) wanted="$wanted musl " ;;
 	esac
 done
 

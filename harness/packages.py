@@ -21,7 +21,7 @@ _ALSO = {"prlimit": "util-linux", "ld": "binutils", "objcopy": "binutils",
 class Package:
     """A line of packages.txt."""
 
-    target: str  # a target's machine_arch, or "all"
+    target: str  # a target's machine_arch, its libc, or "all"
     name: str
     sign: str  # a program on PATH, a file, or PROGRAM:MODULE
 
@@ -43,9 +43,9 @@ def _lines() -> Iterator[Package]:
             yield Package(*words)
 
 
-def packages(machines: Iterable[str]) -> list[Package]:
-    """The packages that targets with these ``machine_arch`` need, each once."""
-    wanted = {"all", *machines}
+def packages(traits: Iterable[str]) -> list[Package]:
+    """The packages that targets with one of these ``machine_arch`` or ``libc`` need, each once."""
+    wanted = {"all", *traits}
     return list({package.name: package for package in _lines() if package.target in wanted}.values())
 
 

@@ -19,9 +19,13 @@ ALL, EVERY = "all", "every"
 """Words that stand for rows without a group, and for all rows."""
 
 MMUS = ("", "x86", "arm64", "radix")
+LIBCS = ("", "musl")
+VIRTIO_SERIAL = "virtio-serial"
+"""The journal's usual transport; the others are serial lines, by the kernel's name."""
 
 # A name becomes a directory's, and a word of a comma separated list.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LINE = re.compile(r"tty[A-Z]{1,4}[0-9]{1,2}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Target:
     mmu: str = ""
     direct_map: int = 0
     group: str = ""
+    libc: str = ""
 
     @property
     def memory(self) -> int:
@@ -121,8 +126,10 @@ def _row(name: str, row: dict[str, typing.Any], path: Path) -> Target:
         raise UsageError(f"{where}.memory_mib has no entry for the page size {row['page_size']}")
     if row["sysrq"] not in ("break", "ctrl-o"):
         raise UsageError(f'{where}.sysrq must be "break" or "ctrl-o", not "{row["sysrq"]}"')
-    if row["journal"] != "virtio-serial":
-        raise UsageError(f'{where}.journal must be "virtio-serial", not "{row["journal"]}"')
+    if row["journal"] != VIRTIO_SERIAL and not _LINE.fullmatch(row["journal"]):
+        raise UsageError(f'{where}.journal must be "{VIRTIO_SERIAL}" or a serial line such as "ttyS1", not "{row["journal"]}"')
+    if row.get("libc", "") not in LIBCS:
+        raise UsageError(f'{where}.libc must be "" or one of {", ".join(LIBCS[1:])}, not "{row["libc"]}"')
     group = row.get("group", "")
     if group and (not _NAME.fullmatch(group) or group in (ALL, EVERY)):
         raise UsageError(f'{where}.group: {group!r:.80} cannot be a group\'s name; "" is that of --target {ALL}')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.guest.accel import Accel
 from harness.guest.ram import ram_words
-from harness.targets import Target
+from harness.targets import VIRTIO_SERIAL, Target
 
 JOURNAL_PORT = "ksm.journal"
 
@@ -69,10 +69,26 @@ def append_line(target: Target, more: str = "") -> str:
         # with others their objects can be counted.  "A" marks them for failslab, so that they alone can be made to fail.
         # Costs nothing that can be measured.
         "slub_debug=FZPUA,anon_vma,ksm_*",
+        # guest-images/devices.c: where init speaks to us.
+        "" if target.journal == VIRTIO_SERIAL else f"harness.journal={target.journal}",
         target.append,
         more,
     ]
     return " ".join(w for w in words if w)
+
+
+def _journal_words(target: Target) -> tuple[str, ...]:
+    """What the chardev "journal" is plugged into: a virtio-serial port found by its name, or the machine's second serial line."""
+    if target.journal != VIRTIO_SERIAL:
+        return ("-serial", "chardev:journal")
+    return (
+        "-device",
+        # Without an I/O thread's eventfd a kick is handled at once, on the CPU's own thread: the guest spins until the host
+        # has taken a record (drivers/char/virtio_console.c, __send_to_port), for a wake-up of QEMU's main loop otherwise.
+        "virtio-serial-pci,ioeventfd=off",
+        "-device",
+        f"virtserialport,chardev=journal,name={JOURNAL_PORT}",
+    )
 
 
 def command(
@@ -116,12 +132,7 @@ def command(
         *monitor,
         "-chardev",
         f"{wires.journal},id=journal",
-        "-device",
-        # Without an I/O thread's eventfd a kick is handled at once, on the CPU's own thread: the guest spins until the host
-        # has taken a record (drivers/char/virtio_console.c, __send_to_port), for a wake-up of QEMU's main loop otherwise.
-        "virtio-serial-pci,ioeventfd=off",
-        "-device",
-        f"virtserialport,chardev=journal,name={JOURNAL_PORT}",
+        *_journal_words(target),
         "-blockdev",
         # The disk lives as long as QEMU: no flush ever has to reach the host's disk.  Discarded blocks become holes.
         "driver=raw,node-name=swap,discard=unmap,cache.no-flush=on,cache.direct=off,"

@@ -83,11 +83,17 @@ def _order(info: WorkloadInfo) -> tuple[int, str]:
 
 
 @functools.cache
-def _compiler(cross: str, machine_arch: str) -> tuple[str, str]:
+def _compiler(cross: str, machine_arch: str, libc: str) -> tuple[str, str]:
     """The compiler's program and version line.  HostError if there is none."""
-    gcc = shutil.which(f"{cross}gcc")
-    if gcc is None and platform.machine() == machine_arch:
-        gcc = shutil.which("gcc")
+    if libc:  # the host's compiler with another C library
+        gcc = shutil.which(f"{libc}-gcc") if platform.machine() == machine_arch else None
+        if gcc is None:
+            mend = install_command([f"{libc}-tools"])
+            raise HostError(f"no {libc}-gcc for {machine_arch}; mend it on such a host with: {mend}")
+    else:
+        gcc = shutil.which(f"{cross}gcc")
+        if gcc is None and platform.machine() == machine_arch:
+            gcc = shutil.which("gcc")
     if gcc is None:
         raise HostError(f"no compiler {cross}gcc; mend it with: apt-get install gcc-{cross.rstrip('-')}")
     version = subprocess.run([gcc, "--version"], capture_output=True, text=True, check=False, env=_environment()).stdout
@@ -100,7 +106,7 @@ def _environment() -> dict[str, str]:
 
 def _key(target: Target, files: Sequence[Path], compiler: str) -> str:
     digest = hashlib.sha256()
-    for part in (target.machine_arch, compiler, *CFLAGS):
+    for part in (target.machine_arch, target.libc, compiler, *CFLAGS):
         digest.update(part.encode() + b"\0")
     for path in files:
         data = path.read_bytes()
@@ -113,7 +119,7 @@ def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Imag
 
     Raises BuildError with the compiler's first error, HostError if the compiler or its static libc is missing.
     """
-    gcc, version = _compiler(target.cross, target.machine_arch)
+    gcc, version = _compiler(target.cross, target.machine_arch, target.libc)
     headers = [*sorted(directory("workloads").joinpath("lib").glob("*.h")), *sorted(directory("guest-images").glob("*.h"))]
     library = sorted(directory("workloads").joinpath("lib").glob("*.c"))
     programs = [*sorted(directory("guest-images").glob("*.c")), *library, *sources(extra)]
@@ -141,7 +147,8 @@ def _compile(target: Target, gcc: str, programs: Sequence[Path], output: Path) -
     include = directory("workloads") / "lib"
     with tempfile.TemporaryDirectory(dir=output.parent) as objects:
         # A fixed relative output and no paths in the binary (-g0, -s): the same bytes wherever the checkout is.
-        command = [gcc, *CFLAGS, "-s", "-Wl,--build-id=none", f"-I{include}", "-o", str(output), *map(str, programs)]
+        command = [gcc, *CFLAGS, *_kernel_headers(target), "-s", "-Wl,--build-id=none", f"-I{include}"]
+        command += ["-o", str(output), *map(str, programs)]
         log.info("%s", shlex.join(command))
         result = subprocess.run(command, cwd=objects, capture_output=True, text=True, check=False, env=_environment())
     if result.returncode:
@@ -150,12 +157,21 @@ def _compile(target: Target, gcc: str, programs: Sequence[Path], output: Path) -
         raise BuildError(f"the guest image for {target.name} does not compile: {_first_error(result.stderr)}")
 
 
+def _kernel_headers(target: Target) -> tuple[str, ...]:
+    """Where linux/futex.h and asm/ are, for a C library that does not come with them: after all of its own."""
+    if not target.libc:
+        return ()
+    return ("-idirafter", "/usr/include", "-idirafter", f"/usr/include/{target.machine_arch}-linux-gnu")
+
+
 # What gcc and ld say when the package of the C library is missing, whole or in part.
 _NO_LIBC = re.compile(r"cannot find (?:-lc\b|crt[1in]\.o)|fatal error: (?:errno|stdio|stdlib|string|unistd)\.h: No such file")
 
 
 def _libc(target: Target) -> str:
     """The package with the C library that the target's compiler links."""
+    if target.libc:
+        return f"{target.libc}-tools"
     if platform.machine() == target.machine_arch:
         return "libc6-dev"
     named = [

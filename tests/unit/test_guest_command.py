@@ -47,7 +47,17 @@ def test_nothing_on_the_file_system_and_no_ports(name: str) -> None:
     assert sorted(c.split(",")[0:2] for c in chardevs) == [["socket", "fd=5"], ["socket", "fd=6"], ["socket", "fd=7"]]
     assert after(argv, "-add-fd") == ["fd=8,set=1"]
     assert "file.filename=/dev/fdset/1" in after(argv, "-blockdev")[0]
-    assert "virtserialport,chardev=journal,name=ksm.journal" in argv
+    plug = ["-device", "virtserialport,chardev=journal,name=ksm.journal"]
+    plug = ["-serial", "chardev:journal"] if name == "x86_64-old" else plug
+    assert any(list(argv[n : n + 2]) == plug for n in range(len(argv)))
+
+
+def test_the_guest_is_told_of_a_second_serial_line() -> None:
+    argv = build("x86_64-old")
+    assert after(argv, "-serial") == ["chardev:con", "chardev:journal"]  # in the order of ttyS0, ttyS1
+    assert not [word for word in argv if word.startswith("virtio-serial")]
+    assert "harness.journal=ttyS1" in after(argv, "-append")[0].split()
+    assert "harness.journal" not in after(build("x86_64"), "-append")[0]
 
 
 def test_commas_in_paths_are_doubled() -> None:

@@ -42,6 +42,20 @@ def test_image_is_the_same_bytes_in_any_store(tmp_path: Path) -> None:
 
 
 @needs_gcc
+def test_another_c_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = targets.table()["x86_64-old"]
+    if shutil.which("musl-gcc"):
+        image = make_image(old, Store(tmp_path))
+        assert image.key != make_image(HOST, Store(tmp_path)).key
+        data = image.path.read_bytes()
+        assert b"GLIBC" not in data
+        assert b"kernel too old" not in data
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(HostError, match=r"no musl-gcc for x86_64; .*apt-get install musl-tools$"):
+        make_image(dataclasses.replace(old, cross="uncached-"), Store(tmp_path / "store"))
+
+
+@needs_gcc
 def test_second_image_is_the_first(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = make_image(HOST, store).path.stat()

@@ -64,6 +64,8 @@ def test_a_row_that_replaces_one_of_ours_may_be_like_it(tmp_path: Path) -> None:
         ('[a]\nlike = "ppc64"\npage_size = 16384\n', "memory_mib has no entry for the page size 16384"),
         ('[a]\nlike = "x86_64"\ngroup = "all"\n', "'all' cannot be a group's name"),
         ('[pages]\nlike = "x86_64"\n', "pages is a target's name and a group's"),
+        ('[a]\nlike = "x86_64"\njournal = "/dev/ttyS1"\n', 'must be "virtio-serial" or a serial line such as "ttyS1"'),
+        ('[a]\nlike = "x86_64"\nlibc = "dietlibc"\n', 'libc must be "" or one of musl'),
         ('a = "x86_64"\n', r"\[a\] is not a table"),
     ],
 )
@@ -91,7 +93,7 @@ def test_a_users_rows_are_among_all_unless_they_name_a_group(tmp_path: Path) -> 
 
 
 def test_what_may_be_named_is_told() -> None:
-    with pytest.raises(UsageError, match=r"no target 'vax'; there are x86_64, .*; and all, every, pages, hash"):
+    with pytest.raises(UsageError, match=r"no target 'vax'; there are x86_64, .*; and all, every, pages, hash, old"):
         choose("ppc64,vax", table())
     with pytest.raises(UsageError, match="no target named"):
         choose(",", table())

@@ -262,6 +262,10 @@ void actors_init(void)
 {
 	/* A memfd, for an actor that executes itself anew keeps its slot. */
 	slots_fd = memfd_create("slots", 0);
+	if (slots_fd < 0 && errno == ENOSYS) {	/* before 3.17 */
+		slots_fd = open("/slots", O_RDWR | O_CREAT | O_TRUNC, 0600);
+		unlink("/slots");
+	}
 	if (slots_fd < 0 ||
 	    ftruncate(slots_fd, sizeof(*slots) * MAX_ACTORS) < 0)
 		_exit(4);

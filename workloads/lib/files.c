@@ -61,11 +61,6 @@ long long read_number(const char *path, long long fallback)
 	return strtoll(text, NULL, 10);
 }
 
-const char *errno_name(int error)
-{
-	return error ? strerrorname_np(error) : "";
-}
-
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(a, b);

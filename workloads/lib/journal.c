@@ -22,7 +22,8 @@ long long boottime_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_BOOTTIME, &now);
+	if (clock_gettime(CLOCK_BOOTTIME, &now) < 0)	/* before 2.6.39 */
+		clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
