@@ -114,6 +114,7 @@ void say_hello(void)
 		j_str(NULL, w->name);
 	j_close(']');
 	j_names("ksm_files", KSM_DIR);
+	j_names("thp_files", THP_DIR);
 	j_vmstat_keys();
 	j_open("proc_files", '[');
 	for (size_t i = 0; i < sizeof(proc_files) / sizeof(proc_files[0]); i++) {

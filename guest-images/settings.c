@@ -9,6 +9,7 @@
  * which the oracle goes by.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,42 @@ static void j_file(const char *key, const char *path)
 		j_strn(key, text, n - (n && text[n - 1] == '\n'));
 }
 
+/* Is this word the one in brackets? */
+static bool chosen(const char *path, const char *word)
+{
+	char text[256], want[32];
+
+	snprintf(want, sizeof(want), "[%s]", word);
+	return read_file(path, text, sizeof(text)) > 0 && strstr(text, want);
+}
+
+/*
+ * Sizes, in kB, of the huge pages that memory gets which did not ask for them.
+ * Before 6.8 there is one size, and no directory for it.
+ */
+static void j_huge_sizes(void)
+{
+	bool always = chosen(THP_DIR "/enabled", "always"), told = false;
+	struct dirent *entry;
+	char path[300];
+	DIR *dir = opendir(THP_DIR);
+
+	j_open("huge_kb", '[');
+	while (dir && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, "hugepages-", 10))
+			continue;
+		told = true;
+		snprintf(path, sizeof(path), THP_DIR "/%s/enabled", entry->d_name);
+		if (chosen(path, "always") || (always && chosen(path, "inherit")))
+			j_int(NULL, atoi(entry->d_name + 10));
+	}
+	if (dir)
+		closedir(dir);
+	if (!told && always)
+		j_int(NULL, read_number(THP_DIR "/hpage_pmd_size", 0) / 1024);
+	j_close(']');
+}
+
 void j_settings(void)
 {
 	static const char *const files[][2] = {
@@ -89,5 +126,6 @@ void j_settings(void)
 	j_int("memcg", memcg_version());
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		j_file(files[i][0], files[i][1]);
+	j_huge_sizes();
 	j_close('}');
 }

@@ -148,6 +148,7 @@ static struct tunable {
 	{ "/proc/sys/kernel/randomize_va_space", "randomize_va_space", "0", ALWAYS, "" },
 	{ "/proc/sys/kernel/hung_task_timeout_secs", "hung_task_timeout", "120", ALWAYS, "" },
 	{ THP_DIR "/enabled", "thp", "never", PINNED, "" },
+	{ THP_DIR "/khugepaged/scan_sleep_millisecs", "khugepaged_sleep", "1000000000", PINNED, "" },
 	{ "/sys/kernel/mm/lru_gen/enabled", "lru_gen", "0", PINNED, "" },
 	{ "/sys/module/zswap/parameters/enabled", "zswap", "N", PINNED, "" },
 	{ KSM_DIR "/advisor_mode", "advisor_mode", "none", ALWAYS, "" },
@@ -177,6 +178,29 @@ static const char *value_of(struct tunable *t, bool *wanted)
 	return t->boot;
 }
 
+/*
+ * Huge pages of all sizes below a pmd's that the kernel has (6.8 on): "always"
+ * where they are wanted, and never else, as is the kernel's default.
+ */
+static void set_small_huge_pages(void)
+{
+	const char *value = setting("mthp", NULL);
+	struct dirent *entry;
+	char path[300];
+	DIR *dir = value ? opendir(THP_DIR) : NULL;
+
+	while (dir && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, "hugepages-", 10))
+			continue;
+		snprintf(path, sizeof(path), THP_DIR "/%s/enabled", entry->d_name);
+		/* Some sizes are for shared memory only. */
+		if (write_file(path, value) < 0 && errno != ENOENT)
+			lacks("%s=%s: %s", path, value, strerror(errno));
+	}
+	if (dir)
+		closedir(dir);
+}
+
 void set_tunables(void)
 {
 	/* Another value would wake ksmd, and a workload leaves one of two. */
@@ -195,6 +219,7 @@ void set_tunables(void)
 		else if (errno != ENOENT && errno != EACCES)
 			say_error(t->path);
 	}
+	set_small_huge_pages();
 }
 
 /*

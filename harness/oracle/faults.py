@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from harness.oracle.address_space import Mm, Vma
 from harness.oracle.anon_vma import AnonVma
+from harness.oracle.huge import Compound
 from harness.oracle.memory import Memory, Page, Pte, SwapEntry
 from harness.oracle.records import JournalContradiction
 
@@ -43,7 +44,8 @@ def write(memory: Memory, mm: Mm, addr: int) -> Page:
     if vma.flags.shared:
         return _shared_page(memory, pte, vma)
     if pte.page is None and pte.entry is None:
-        return memory.new_page(pte, vma, 0)
+        pages = () if pte.zero or pte.poison else _huge_range(memory, mm, vma, addr)
+        return _new_huge(memory, mm, vma, pages, addr) if pages else memory.new_page(pte, vma, 0)
     if pte.entry is not None:
         swap_in(memory, pte, vma, write=True)
     page = pte.page
@@ -53,6 +55,29 @@ def write(memory: Memory, mm: Mm, addr: int) -> Page:
         _use(pte)
         return page
     return wp_fault(memory, pte, vma)
+
+
+def _huge_range(memory: Memory, mm: Mm, vma: Vma, addr: int) -> range:
+    """The largest huge page that has room around a fault: alloc_anon_folio.  That there is memory for it is taken for granted."""
+    for count in memory.setup.huge_pages:
+        start = addr - addr % count
+        if (
+            vma.start <= start
+            and start + count <= vma.end
+            and not any(a in mm.ptes for a in range(start, start + count) if a != addr)
+        ):
+            return range(start, start + count)
+    return range(0)
+
+
+def _new_huge(memory: Memory, mm: Mm, vma: Vma, addresses: range, addr: int) -> Page:
+    """All its pages are there at once, filled with zeros."""
+    compound = Compound()
+    for address in addresses:
+        compound.add(memory.new_page(memory.pte(mm, address), vma, 0))
+    page = mm.ptes[addr].page
+    assert page is not None
+    return page
 
 
 def _shared_page(memory: Memory, pte: Pte, vma: Vma) -> Page:
@@ -89,7 +114,7 @@ def _own_anon_vma(memory: Memory, pte: Pte, vma: Vma) -> AnonVma:
 
 def _sole_user(memory: Memory, page: Page) -> bool:
     """Is our mapping the page's only reference, once its swap slot is given back?"""
-    if page.mapcount != 1 or page.extra_refs:
+    if page.mapcount != 1 or page.extra_refs or page.compound is not None:  # "not reuse subpages"
         return False
     if page.entry is None:
         return True

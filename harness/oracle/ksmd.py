@@ -32,6 +32,7 @@ class Ksmd:
         if not memory.semantics.has_chains:
             self.tree.max_page_sharing = None
         self.unstable: dict[Key, Item] = {}
+        self._blocked: set[int] = set()  # unstable trees that no search gets into
         self.cursor: Mm | None = None  # ksm_scan.mm_slot; None: the list's head
         self.address = 0  # ksm_scan.address: all items from here on are still to be met (ksm_scan.rmap_list)
         self._begun = 0  # number of the operation that began this scan
@@ -80,7 +81,7 @@ class Ksmd:
             return False
         if self.cursor is None:
             self.tree.forget_moved()
-            self.unstable = {}
+            self.unstable, self._blocked = {}, set()
             self._begun = self.memory.tick
             self.cursor, self.address = next(iter(self.mms), None), 0
         else:
@@ -192,7 +193,7 @@ class Ksmd:
         """cmp_and_merge_page."""
         self.pages_scanned += 1
         if page.nid is None and not self.tree.merge_across_nodes:
-            self._lose_nodes()
+            self._lose("pages came back from swap by readahead, to nodes that nothing tells of")
         node = page.node if page.ksm else None
         if node is not None:
             self.tree.notice_move(node)
@@ -216,9 +217,9 @@ class Ksmd:
             return
         self._unstable_search_insert(item, pte, page, vma)
 
-    def _lose_nodes(self) -> None:
-        """Each NUMA node has trees of its own, and which a page belongs to cannot be told."""
-        self.memory.doubt("pages came back from swap by readahead, to nodes that nothing tells of")
+    def _lose(self, why: str) -> None:
+        """What merges with what cannot be told any more."""
+        self.memory.doubt(why)
         for mm in self.mms:
             for pte in mm.ptes.values():
                 if pte.page is not None:
@@ -249,6 +250,10 @@ class Ksmd:
     def _unstable_search_insert(self, item: Item, pte: Pte, page: Page, vma: Vma) -> None:
         """unstable_tree_search_insert, and what cmp_and_merge_page does with what it finds."""
         key = self.tree.key(page)
+        if key[0] in self._blocked:
+            return
+        if pte.page is not page:
+            self._block(key[0], item)
         other = self.unstable.get(key)
         if other is None:
             self.unstable[key] = item
@@ -264,7 +269,7 @@ class Ksmd:
             return
         if page.compound is not None and page.compound is tree_page.compound:
             # Both are referenced, so the split that merging needs fails; it is made afterwards, and nothing is merged.
-            page.compound.split()
+            self._split(page)
             return
         if self._merge_two(item, pte, page, vma, other, tree_pte, tree_page, tree_vma):
             node = self.tree.insert(page, self._allocate)
@@ -275,6 +280,16 @@ class Ksmd:
                 return
             self.tree.append(other, node)
             self.tree.append(item, node)
+
+    def _block(self, nid: int, item: Item) -> None:
+        """A page of zeros that left its pte as its huge page was split is in the unstable tree, or comes there.
+
+        Whoever meets it there finds no page (get_mergeable_page) and gives up: all do if it is the root.
+        """
+        if any(key[0] == nid and other is not item for key, other in self.unstable.items()):
+            self._lose("a page that is gone stands in the middle of the unstable tree")
+        else:
+            self._blocked.add(nid)
 
     def _merge_two(
         self, item: Item, pte: Pte, page: Page, vma: Vma, other: Item, tree_pte: Pte, tree_page: Page, tree_vma: Vma
@@ -320,16 +335,20 @@ class Ksmd:
         memory.map(pte, kpage)
         return True
 
-    @staticmethod
-    def _split(page: Page) -> None:
+    def _split(self, page: Page) -> None:
         """split_huge_page, which fails when somebody else has a reference to any of its parts."""
-        if page.compound is not None and not any(part.extra_refs for part in page.compound.parts):
-            page.compound.split()
+        if page.compound is None or any(part.extra_refs for part in page.compound.parts):
+            return
+        self.memory.split_huge(page)
+        for (nid, _), item in self.unstable.items():
+            pte = item.mm.ptes.get(item.addr)
+            if pte is not None and pte.zero:
+                self._block(nid, item)
 
     @staticmethod
     def _write_protect(pte: Pte, page: Page) -> bool:
         """write_protect_page: fails when somebody else has a reference; who could not write is not asked."""
-        if page.compound is not None:
+        if page.compound is not None or pte.page is not page:
             return False
         if page.ksm:  # not in the tree: page_address_in_vma finds no anon_vma
             return False

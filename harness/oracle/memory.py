@@ -202,6 +202,19 @@ class Memory:
         else:
             self.unmapped.add(page)
 
+    def split_huge(self, page: Page) -> None:
+        """split_huge_page: parts of zeros that nobody locks may give way to the page of zeros (try_to_map_unused_to_zeropage)."""
+        if page.compound is None:
+            return
+        parts = list(page.compound.parts)
+        page.compound.split()
+        for part in parts if self.semantics.split_maps_zeros else ():
+            if part.content == 0 and not part.poisoned and not part.mlock.marked and not any(p.locked for p in part.ptes):
+                for pte in list(part.ptes):
+                    self.unmap(pte)
+                    pte.zero = True
+                    self.stamp(pte)
+
     def unmap_zero(self, pte: Pte) -> None:
         """ksm_might_unmap_zero_page: ksmd's page of zeros leaves a pte."""
         if pte.ksm_zero:
@@ -232,6 +245,8 @@ class Memory:
     def swap_out(self, page: Page, ptes: list[Pte]) -> None:
         """try_to_unmap of these ptes; a page that nothing maps or holds any more is then written and freed."""
         entry = page.entry
+        if page.compound is not None:
+            page.compound.split()
         if entry is None:
             entry = page.entry = SwapEntry(page)
             entry.cached = page

@@ -88,6 +88,7 @@ def judge_reclaim(
     Of the ptes ``beyond`` the reach of any walk it is not held against a kernel that it finds them.
     """
     final = attempts.final
+    _give_zeros_way(model, memcg, kept, final)
     plan = model.plan_reclaim(memcg)
     wrong = _Wrong()
     model.look_at(memcg)
@@ -107,6 +108,21 @@ def judge_reclaim(
         model.memory.zap(pte)
     model.drop_unmapped(memcg)
     return list(_differences(wrong))
+
+
+def _give_zeros_way(model: Model, memcg: str, kept: set[Pte], final: Mapping[Pte, str]) -> None:
+    """Reclaim splits a huge page for which swap has no place in one piece, and parts of zeros are not swapped then.
+
+    Whether it does is not predicted.  That the page of zeros is there instead is judged at the next observation.
+    """
+    if not model.semantics.split_maps_zeros:
+        return
+    for page in model.pages():
+        if page.compound is not None and page.content == 0 and page.memcg == memcg and not rmap.locked(page):
+            for pte in [pte for pte in page.ptes if final.get(pte) == "P" and pte not in kept]:
+                model.memory.unmap(pte)
+                pte.zero = True
+                model.memory.stamp(pte)
 
 
 def _compare(

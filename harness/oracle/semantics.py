@@ -47,6 +47,9 @@ class Semantics:
     kpf_ksm_tells: bool = True
     # Observations tell KPF_REFERENCED: those of our guests do since the bit is judged.
     kpf_referenced_told: bool = False
+    # Parts of a huge page that hold zeros only give way to the page of zeros when it is split (mm/migrate.c:
+    # try_to_map_unused_to_zeropage, 6.12 on; shrink_underused came in the same series).
+    split_maps_zeros: bool = False
     # memory_failure() takes a poisoned KSM page from its mappers (mm/memory-failure.c: collect_procs_ksm, 6.4 on).
     # Before, it refuses: hwpoison_user_mappings "can't handle KSM pages".
     hwpoison_takes_ksm: bool = False
@@ -93,6 +96,7 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         swap_ptes_keep_exclusive=cow,
         mlock_marks_ksm=cow,
         hwpoison_takes_ksm="general_profit" in files,
+        split_maps_zeros="shrink_underused" in _names(hello, "thp_files"),
         kpf_ksm_tells=hello.get("kpf_ksm_on_anon") is not True,
         kpf_referenced_told=bool(_told_flags(hello) & KPF_REFERENCED),
     )

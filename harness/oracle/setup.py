@@ -26,6 +26,8 @@ class Setup:
     # Reading a page from swap brings its neighbours in the device, to the node of whoever reads (vm.page-cluster;
     # mm/swap_state.c: swap_cluster_readahead).
     swap_readahead: bool = False
+    # Pages of each huge page that memory gets which did not ask for one, from large to small (mm/memory.c: alloc_anon_folio).
+    huge_pages: tuple[int, ...] = ()
     # ksmd leaves pages out that have not merged for long (mm/ksm.c: should_skip_rmap_item).
     smart_scan: bool = False
 
@@ -40,9 +42,15 @@ def setup_from_hello(hello: Mapping[str, Any]) -> Setup:
     return Setup(
         swap_is_synchronous=str(told.get("swap", "")).startswith("/dev/zram"),
         lru_gen=bool(int(str(told["lru_gen"]), 16) & 1) if _is_hex(told.get("lru_gen")) else False,
+        huge_pages=_huge_pages(told.get("huge_kb"), decimal(hello.get("page_size")) or 4096),
         swap_readahead=bool(decimal(told.get("page_cluster"))),
         smart_scan=bool(decimal(told.get("smart_scan"))),
     )
+
+
+def _huge_pages(sizes: object, page_size: int) -> tuple[int, ...]:
+    told = [decimal(kb) or 0 for kb in sizes] if isinstance(sizes, list) else []
+    return tuple(sorted((kb * 1024 // page_size for kb in told if kb), reverse=True))
 
 
 def _is_hex(value: object) -> bool:

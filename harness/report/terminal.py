@@ -131,6 +131,11 @@ def answer(run: RunResult) -> Text:
         return Text(f"{line(run.kernel)}: not judged as was asked ({words})", style=f"bold {_UNJUDGED}")
     if code is ExitCode.BAD:
         return Text(f"{line(run.kernel)}: bad ({bad} of {total} workloads{unjudged})", style="bold red")
+    if not lost and total:
+        reason = next(w.reason for c in run.cells for w in c.workloads)
+        return Text(
+            f"{line(run.kernel)}: could not be judged (all workloads were skipped: {line(reason)})", style=f"bold {_UNJUDGED}"
+        )
     return Text(f"{line(run.kernel)}: could not be judged ({lost} of {total} workloads were not)", style=f"bold {_UNJUDGED}")
 
 

@@ -94,3 +94,81 @@ def test_what_two_ptes_held_goes_through_the_swap_cache(swap: str) -> None:
         story.op("read", actor=actor, area="a", first=0, count=N)
     # Of one anon_vma tree are P1 and C; P2 is the last, and on zram nobody is left to share the slot with.
     assert story.model.memory.ksm_swpin_copy == N
+
+
+def huge(*sizes: int, zeros: bool = True) -> Story:
+    """A guest whose memory gets huge pages of these sizes (kB) unasked; the areas of stories begin where there is room."""
+    return Story(Semantics(cksum_first=True, split_maps_zeros=zeros), p="P23", hello=told(huge_kb=[*sizes]))
+
+
+def parts(story: Story, actor: str) -> list[int]:
+    """For each pte in its order, how many pages its huge page has; 0: an ordinary one."""
+    ptes = sorted(story.model.actors[actor].ptes.values(), key=lambda pte: pte.addr)
+    return [len(pte.page.compound.parts) if pte.page is not None and pte.page.compound else 0 for pte in ptes]
+
+
+def test_sizes_are_counted_in_pages_the_largest_first() -> None:
+    assert setup_from_hello(told(huge_kb=[32, 2048, 16]) | {"page_size": 4096}).huge_pages == (512, 8, 4)
+    assert setup_from_hello(told(huge_kb=[2048]) | {"page_size": 65536}).huge_pages == (32,)
+
+
+def test_a_fault_brings_the_largest_huge_page_that_has_room() -> None:
+    story = huge(16, 32)
+    story.spawn("P1")
+    story.map("P1", "a", 14)
+    story.fill("P1", "a", 0, 1, 7)
+    assert parts(story, "P1") == [8] * 8
+    story.fill("P1", "a", 8, 6, 8)
+    assert parts(story, "P1") == [8] * 8 + [4] * 4 + [0, 0]
+    mm = story.model.actors["P1"]
+    assert story.model.contents(mm, mm.areas["a"].start, mm.areas["a"].start + 9) == [7, 0, 0, 0, 0, 0, 0, 0, 8]
+
+
+def test_what_is_there_already_makes_the_next_one_smaller() -> None:
+    story = huge(16, 32)
+    story.spawn("P1")
+    story.map("P1", "a", 8)
+    story.op("read", actor="P1", area="a", first=0, count=1)  # the page of zeros
+    story.fill("P1", "a", 5, 1, 7)
+    assert parts(story, "P1") == [0, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_merging_splits_and_parts_of_zeros_may_give_way_to_the_page_of_zeros(zeros: bool) -> None:
+    story = huge(32, zeros=zeros)
+    for actor in ("P1", "P2"):
+        story.spawn(actor)
+        story.map(actor, "a", 8)
+        story.fill(actor, "a", 0, 6, 1)
+        story.op("mergeable", actor=actor, area="a", first=0, count=6)
+    story.scan(2)
+    assert parts(story, "P1") == parts(story, "P2") == [0] * 8
+    assert [pte.zero for pte in story.model.actors["P1"].ptes.values()] == [False] * 6 + [zeros] * 2
+    assert story.counts == (6, 6, 0, 0)
+
+
+def test_pages_that_gave_way_in_the_middle_of_the_unstable_tree_leave_it_open_what_merges() -> None:
+    story = huge(32)
+    story.spawn("P1")
+    story.map("P1", "a", 8)
+    story.fill("P1", "a", 0, 6, 1)
+    story.op("mergeable", actor="P1", area="a", first=0, count=8)
+    story.scan(2)  # pages 6 and 7 are alike, and parts of one huge page, which is split in vain
+    assert story.model.memory.unsure
+    assert all(pte.page.unsure for pte in story.model.actors["P1"].ptes.values() if pte.page is not None)
+
+
+def test_a_page_that_gave_way_blocks_the_unstable_tree_as_its_root() -> None:
+    """get_mergeable_page finds nothing where the first item is, and each search of that scan ends there."""
+    story = huge(32)
+    for actor in ("P1", "P2"):
+        story.spawn(actor)
+        story.map(actor, "a", 8)
+        story.fill(actor, "a", 0, 1, 0, 0)
+        story.fill(actor, "a", 1, 7, 1)
+        story.op("mergeable", actor=actor, area="a", first=0, count=8)
+    story.op("set", file="use_zero_pages", value="1")
+    story.scan(2)
+    assert story.counts == (0, 0, 1, 15)
+    story.scan()
+    assert story.counts == (7, 7, 0, 0)
