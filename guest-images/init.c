@@ -99,6 +99,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	mount_all();
+	load_modules();
 	say("up");
 	journal.fd = open_port();
 	journal.boot = true;

@@ -16,6 +16,7 @@ extern const struct workload __start_workloads[], __stop_workloads[];
 void say(const char *text);
 void say_error(const char *what);
 void mount_all(void);
+void load_modules(void);
 const char *swap_device(void);
 int make_swap(const char *disk);
 void set_tunables(void);

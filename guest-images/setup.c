@@ -12,10 +12,12 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
 
+#define NUMA_DIR "/sys/kernel/debug/sched/numa_balancing"
 #define ANCHOR_SECONDS 5
 
 /* To the console: milestones for whoever watches it. */
@@ -35,6 +37,41 @@ void say_error(const char *what)
 
 	snprintf(text, sizeof(text), "%s: %s", what, strerror(errno));
 	say(text);
+}
+
+#define MODULES "/modules"
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/*
+ * Drivers that this kernel has as modules, under names that tell the order.  One
+ * that does not load is told, and missed by whoever needs it.
+ */
+void load_modules(void)
+{
+	static char names[16][64];
+	struct dirent *entry;
+	size_t count = 0;
+	DIR *dir = opendir(MODULES);
+
+	while (dir && count < 16 && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			snprintf(names[count++], sizeof(names[0]), "%.63s",
+				 entry->d_name);
+	qsort(names, count, sizeof(names[0]), by_name);
+	for (size_t i = 0; i < count; i++) {
+		int fd = openat(dirfd(dir), names[i], O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST))
+			say_error(names[i]);
+		if (fd >= 0)
+			close(fd);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 /* The memory controller's older hierarchy is another file system (CONFIG_MEMCG_V1). */
@@ -146,7 +183,11 @@ static struct tunable {
 	{ "/proc/sys/vm/memory_failure_early_kill", "early_kill", "0", ALWAYS, "" },
 	{ "/proc/sys/kernel/numa_balancing", "numa_balancing", "0", PINNED, "" },
 	{ "/proc/sys/kernel/randomize_va_space", "randomize_va_space", "0", ALWAYS, "" },
+	{ "/proc/sys/kernel/sysrq", "sysrq", "1", ALWAYS, "" },
 	{ "/proc/sys/kernel/hung_task_timeout_secs", "hung_task_timeout", "120", ALWAYS, "" },
+	{ NUMA_DIR "/scan_delay_ms", "numa_scan_delay", NULL, PINNED, "" },
+	{ NUMA_DIR "/scan_period_min_ms", "numa_scan_period", NULL, PINNED, "" },
+	{ NUMA_DIR "/scan_period_max_ms", "numa_scan_period_max", NULL, PINNED, "" },
 	{ THP_DIR "/enabled", "thp", "never", PINNED, "" },
 	{ THP_DIR "/khugepaged/scan_sleep_millisecs", "khugepaged_sleep", "1000000000", PINNED, "" },
 	{ "/sys/kernel/mm/lru_gen/enabled", "lru_gen", "0", PINNED, "" },

@@ -29,7 +29,7 @@ from harness.interruption import interrupt
 from harness.kernel import USUAL, Kernel, MakeError, Wanted, build, contained, fragments, patches
 from harness.report import matches, write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
-from harness.source import Source, Spec, parse_spec, resolve
+from harness.source import Source, Spec, distro, parse_spec, resolve
 from harness.source.git import commit_of
 from harness.source.resolve import release_of
 from harness.store import Store, write_atomically
@@ -93,6 +93,8 @@ def check(plan: RunPlan) -> None:
     if spec.kind == "tree":
         release_of(Path(spec.value))
         outdir.refuse_inside(plan.out, Path(spec.value))
+    for target in plan.targets if spec.kind == "distro" else ():
+        distro.flavour_of(spec, target.machine_arch)
     if spec.kind == "git":
         commit_of(Path(spec.value), spec.version, spec)
     patches.load(plan.patches)
@@ -284,7 +286,7 @@ class Pipeline:
 
     def _carried(self, source: Source) -> str:
         """Whether the source carries the patch that all this is about, in one line; "" of a ready image."""
-        if self._contained is None and source.kind != "image":
+        if self._contained is None and not source.spec.ready:
             try:
                 self._contained = contained(source, self.plan.patches, self.store).line
             except CannotJudge as e:
@@ -314,7 +316,7 @@ class Pipeline:
             cell.facts["configuration"] = " ".join([*cell.target.fragments, *(path.stem for path in self.plan.fragments)])
             cell.warnings = (*kernel.warnings,)
             started = time.monotonic()
-            image = await asyncio.to_thread(make_image, cell.target, self.store, self.plan.extra)
+            image = await asyncio.to_thread(make_image, cell.target, self.store, self.plan.extra, modules_of(kernel))
             cell.timings["image"] = round(time.monotonic() - started, 3)
             cell.facts["image"] = f"{image.key} ({image.compiler})"
         return kernel, image
@@ -338,11 +340,16 @@ def patient(factor: float) -> Limits:
     return Limits(**{name: seconds * factor for name, seconds in limits.items()})
 
 
+def modules_of(kernel: Kernel) -> tuple[Path, ...]:
+    """What its guest has to load first, in order."""
+    return tuple(kernel.directory / "modules" / name for name in kernel.modules)
+
+
 def kernel_facts(kernel: Kernel, source: Source) -> dict[str, str]:
     """What a report says of the kernel."""
     return {
         "release": kernel.release,
-        "tree": source.identity,
+        "tree": kernel.identity,
         "revision": source.revision,
         "patches": ", ".join(f"{name} ({digest[:12]})" for name, digest in kernel.patches),
         "kernel": str(kernel.image),

@@ -16,6 +16,7 @@ from harness.errors import HostError, UsageError
 from harness.guest import settings
 from harness.image import WorkloadInfo, workload_table
 from harness.kernel import Wanted, wanted
+from harness.kernel.fragments import included
 from harness.pipeline import RunPlan
 from harness.resources import directory
 from harness.targets import Target
@@ -45,7 +46,7 @@ def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
         if not path.is_file():
             raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
         found.append(path.absolute())
-    return tuple(dict.fromkeys(found))
+    return tuple(included(found))
 
 
 def tools_of(options: argparse.Namespace, wanted_targets: Sequence[Target]) -> Wanted:

@@ -6,6 +6,7 @@
     smp: N                CPUs, at least
     memory: FACTOR        times the target's memory, at least
     patience: FACTOR      on all deadlines
+    with: NAME            another such file comes with this one (harness.kernel.fragments.included)
 
 Several configurations may want the same; what they cannot have is two values of one ``guest:`` setting.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.kernel.fragments import SETTING
+from harness.kernel.fragments import SETTING, read_text
 
 _PAIR = re.compile(r"(?P<key>[a-z][a-z0-9_]*)=(?P<value>[\w.+-]+)")
 _WORD = re.compile(r"[^\s\"]+")
@@ -58,7 +59,7 @@ def read(paths: Iterable[Path]) -> Settings:
                 boot += [value] if value not in boot else []
             elif key in numbers:
                 numbers[key] = max(numbers[key], _number(key, value, where))
-            else:
+            elif key != "with":
                 raise UsageError(
                     f"{where}: {key}: {value} is no setting; there are guest: KEY=VALUE, boot:, smp:, memory: and patience:"
                 )
@@ -67,10 +68,7 @@ def read(paths: Iterable[Path]) -> Settings:
 
 
 def _lines(path: Path) -> list[tuple[str, str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read the configuration {path}: {e}") from e
+    text = read_text(path)
     name = path.stem if path.suffix == ".config" else path.name
     found = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -114,8 +114,8 @@ def _key(target: Target, files: Sequence[Path], compiler: str) -> str:
     return digest.hexdigest()[:24]
 
 
-def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Image:
-    """The image for a target, from the store if these very sources were built before.
+def make_image(target: Target, store: Store, extra: Sequence[Path] = (), modules: Sequence[Path] = ()) -> Image:
+    """The image for a target, from the store if these very sources were built before; init loads ``modules`` in their order.
 
     Raises BuildError with the compiler's first error, HostError if the compiler or its static libc is missing.
     """
@@ -123,7 +123,7 @@ def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Imag
     headers = [*sorted(directory("workloads").joinpath("lib").glob("*.h")), *sorted(directory("guest-images").glob("*.h"))]
     library = sorted(directory("workloads").joinpath("lib").glob("*.c"))
     programs = [*sorted(directory("guest-images").glob("*.c")), *library, *sources(extra)]
-    key = _key(target, [*programs, *headers], version)
+    key = _key(target, [*programs, *headers, *modules], version)
     place = store.root / "images" / key
     store.pin(place)
     with store.lock(f"image-{key}"):
@@ -136,11 +136,18 @@ def make_image(target: Target, store: Store, extra: Sequence[Path] = ()) -> Imag
                     cpio.directory("proc"),
                     cpio.directory("sys"),
                     cpio.program("init", (fresh / "init").read_bytes()),
+                    *_packed(modules),
                 )
                 (fresh / "initramfs.cpio").write_bytes(cpio.archive(entries))
                 (fresh / "image.json").write_text(json.dumps({"label": f"{target.machine_arch} {version}"}), encoding="utf-8")
         store.touch(place)
     return Image(key, place / "initramfs.cpio", version)
+
+
+def _packed(modules: Sequence[Path]) -> list[cpio.Entry]:
+    """Under names that tell the order (guest-images/setup.c: load_modules)."""
+    files = [cpio.program(f"modules/{i:02d}-{path.name}", path.read_bytes()) for i, path in enumerate(modules)]
+    return [cpio.directory("modules"), *files] if files else []
 
 
 def _compile(target: Target, gcc: str, programs: Sequence[Path], output: Path) -> None:

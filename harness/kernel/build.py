@@ -17,7 +17,7 @@ from typing import Any
 
 from harness import interruption
 from harness.errors import BuildError, HostError, UsageError
-from harness.kernel import buildlog, fragments, kernel, patches, prebuilt, slots, sync, toolchain
+from harness.kernel import buildlog, distro, fragments, kernel, patches, prebuilt, slots, sync, toolchain
 from harness.kernel.fragments import Option
 from harness.kernel.kernel import Kernel
 from harness.kernel.make import Kbuild, Progress, make, recover
@@ -231,13 +231,14 @@ def build(
     or the kernel did not compile (then MakeError, whose ``log`` is the whole output); HostError when tools are missing;
     Interrupted after interrupt().
     """
-    if source.kind == "image":
+    if source.spec.ready:
         if patches or tools != USUAL:
             raise UsageError(
                 f"{source.spec} is a ready image: patches and compilers need a source, "
                 "as debian:, tree:, git: or tarball: name one"
             )
-        return _ready(prebuilt.wrap(source, target, store), source, target, fragments)
+        made = prebuilt.wrap(source, target, store) if source.kind == "image" else distro.wrap(source, target, store, progress)
+        return _ready(made, source, target, fragments)
     plan = _plan(source, target, patches, fragments, tools)
     place = kernel.directory_of(store, plan.key)
     store.pin(place)

@@ -17,7 +17,7 @@ def contained(source: Source, patch_files: Sequence[Path], store: Store) -> cont
 
     UsageError for a ready image; BuildError when a patch does not apply; CannotJudge when the source cannot be followed.
     """
-    if source.kind == "image":
+    if source.spec.ready:
         raise UsageError(f"{source.spec} is a ready image: what it contains is seen in its source")
     with store.scratch() as scratch:
         patched = patches.apply(patches.load(patch_files), source.files, scratch)

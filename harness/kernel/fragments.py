@@ -62,6 +62,31 @@ def find(name: str) -> Path:
     raise UsageError(f"there is no config fragment {name!r}: it is neither a file nor one of {known}")
 
 
+def included(paths: Iterable[Path]) -> list[Path]:
+    """These files, each after those that its lines ``with: NAME`` name, and each once.  UsageError where there is none."""
+    found: dict[Path, None] = {}
+
+    def take(path: Path, above: tuple[Path, ...]) -> None:
+        if path in above:
+            raise UsageError(f"{path}: includes itself, by way of {', '.join(str(p) for p in above)}")
+        for line in read_text(path).splitlines():
+            if (mark := SETTING.fullmatch(line.partition(" #")[0].strip())) and mark["key"] == "with":
+                take(find(mark["value"]), (*above, path))
+        found[path] = None
+
+    for path in paths:
+        take(path, ())
+    return list(found)
+
+
+def read_text(path: Path) -> str:
+    """A fragment's text.  UsageError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"cannot read the config fragment {path}: {e}") from e
+
+
 def parse(text: str, fragment: str) -> list[Option]:
     """The options of a fragment.  UsageError names the line that is none."""
     options = []
@@ -84,10 +109,7 @@ def parse(text: str, fragment: str) -> list[Option]:
 
 def read(path: Path) -> list[Option]:
     """The options of a file.  UsageError when it cannot be read."""
-    try:
-        return parse(path.read_text(encoding="utf-8"), path.stem if path.suffix == ".config" else path.name)
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read the config fragment {path}: {e}") from e
+    return parse(read_text(path), path.stem if path.suffix == ".config" else path.name)
 
 
 def about(path: Path) -> str:

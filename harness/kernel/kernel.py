@@ -21,7 +21,8 @@ class Kernel:
     ``image`` is what the guest boots; ``vmlinux`` has the debug info (None when a ready image came without), ``config`` and
     ``system_map`` likewise.  ``release`` is the kernel's own word (include/config/kernel.release); ``source`` the SPEC,
     ``identity`` and ``revision`` as in harness.source.Source; ``patches`` are (file name, SHA-256) in order; ``fragments``
-    the config fragments' names; ``seconds`` the time that building took; ``cached`` whether it was there already.
+    the config fragments' names; ``seconds`` the time that building took; ``cached`` whether it was there already; ``modules``
+    are names of files in ``directory``/modules that a guest has to load first, in this order.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Kernel:
     warnings: tuple[str, ...]
     seconds: float
     cached: bool
+    modules: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -59,6 +61,8 @@ class Kernel:
         data = dataclasses.asdict(self)
         for name in ("directory", "cached"):
             del data[name]
+        if not self.modules:
+            del data["modules"]
         for name in ("image", "vmlinux", "config", "system_map"):
             data[name] = data[name].name if data[name] else None
         return {"format": FORMAT, "label": self.label} | data
@@ -83,8 +87,8 @@ def load(directory: Path) -> Kernel | None:
         for name in ("image", "vmlinux", "config", "system_map"):
             data[name] = directory / data[name] if data[name] else None
         data["patches"] = tuple((str(name), str(digest)) for name, digest in data["patches"])
-        for name in ("fragments", "warnings"):
-            data[name] = tuple(data[name])
+        for name in ("fragments", "warnings", "modules"):
+            data[name] = tuple(data.get(name, ()))
         kernel = Kernel(directory=directory, cached=True, **data)
     except (OSError, ValueError, KeyError, TypeError):
         return None

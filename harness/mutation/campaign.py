@@ -128,7 +128,7 @@ class Campaign:
         self.progress.cell(target.name, "kernel", source.label)
         kernel = await self._build(source, target, unmodified(), _Named(self.progress, target.name))
         image = await asyncio.to_thread(make_image, target, self.store, run.extra)
-        if source.kind == "image" or kernel.vmlinux is None:
+        if source.spec.ready or kernel.vmlinux is None:
             raise UsageError(f"{run.kernel} is a ready image: mutants need a source (debian:, tree:, git: or tarball:)")
         print_of = await asyncio.to_thread(samecode.fingerprint, kernel.vmlinux)
         ground = _Ground(source, target, kernel, image.key, print_of)

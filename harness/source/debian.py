@@ -54,16 +54,22 @@ Acquire::https::Timeout "30";
 """
 
 
+class DownloadError(HostError):
+    """A package is in the lists, and cannot be had."""
+
+
 class Apt:
     """apt with a state of its own under ``store``.  Hold the lock "apt" around its methods.
 
-    ``etc`` is the host's configuration; ``further``: Debian's other suites on the host's mirrors, instead of what it has.
+    ``etc`` is the host's configuration; ``further``: Debian's other suites on the host's mirrors, instead of what it has;
+    ``architecture``: Debian's name of one, "" for the host's.
     """
 
-    def __init__(self, store: Store, etc: Path = Path("/etc/apt"), further: str = "") -> None:
+    def __init__(self, store: Store, etc: Path = Path("/etc/apt"), further: str = "", architecture: str = "") -> None:
         for program in ("apt-get", "apt-cache", "dpkg-deb"):
             require(program, "debian:… (a Debian package)")
-        self.root = store.root / "facts" / ("apt-suites" if further else "apt")
+        words = ["apt", *(["suites"] if further else []), *([architecture] if architecture else [])]
+        self.root = store.root / "facts" / "-".join(words)
         for name in ("state/lists/partial", "cache/archives/partial", "log"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         (self.root / "state" / "status").touch()
@@ -73,7 +79,12 @@ class Apt:
             own = self.root / "etc"
             (own / "sources.list.d").mkdir(parents=True, exist_ok=True)
             write_atomically(own / "sources.list.d" / "suites.sources", further)
-        write_atomically(self._configuration, _CONFIGURATION.format(apt=self.root, etc=own, host=etc))
+        text = _CONFIGURATION.format(apt=self.root, etc=own, host=etc)
+        if architecture:
+            text += (
+                f'APT::Architecture "{architecture}";\n#clear APT::Architectures;\nAPT::Architectures {{ "{architecture}"; }};\n'
+            )
+        write_atomically(self._configuration, text)
         self._updated = self.root / "updated"
 
     def _argv(self, program: str, *arguments: str) -> list[str]:
@@ -101,9 +112,12 @@ class Apt:
 
     def series(self) -> list[str]:
         """The X.Y of all packages linux-source-X.Y that the lists know, the oldest first."""
-        names = run(self._argv("apt-cache", "pkgnames", "linux-source-"), log=log).text.split()
-        found = {name.removeprefix("linux-source-") for name in names}
-        return sorted((name for name in found if re.fullmatch(r"[0-9]+\.[0-9]+", name)), key=_natural)
+        found = {name.removeprefix("linux-source-") for name in self.names("linux-source-")}
+        return sorted((name for name in found if re.fullmatch(r"[0-9]+\.[0-9]+", name)), key=natural)
+
+    def names(self, prefix: str) -> list[str]:
+        """All packages that the lists know whose names begin so."""
+        return run(self._argv("apt-cache", "pkgnames", "--", prefix), log=log).text.split()
 
     def candidate(self, package: str) -> str:
         """The version that apt would install, or "" when it knows none."""
@@ -123,7 +137,7 @@ class Apt:
         done = run(self._argv("apt-get", "download", "--", f"{package}={version}"), log=log, cwd=into)
         found = sorted(into.glob("*.deb"))
         if done.status or not found:
-            raise HostError(f"cannot download {package}={version}: {done.last_error}")
+            raise DownloadError(f"cannot download {package}={version}: {done.last_error}")
         return found[0]
 
 
@@ -162,7 +176,7 @@ def place_of(store: Store, series: str, version: str) -> Path:
     return store.root / "src" / f"debian-{series}-{version}"
 
 
-def _natural(version: str) -> list[tuple[int, str]]:
+def natural(version: str) -> list[tuple[int, str]]:
     """A key that orders a package's versions as people read them, close enough to deb-version(7) for one series."""
     return [(int(number or -1), word) for word, number in re.findall(r"([^0-9]*)([0-9]*)", version)]
 
@@ -171,15 +185,24 @@ def _unpacked(store: Store, series: str) -> list[str]:
     """Versions of the series that are in the store, the newest first."""
     prefix = f"debian-{series}-"
     names = [p.name.removeprefix(prefix) for p in (store.root / "src").glob(f"{prefix}*") if (p / "linux").is_dir()]
-    return sorted(names, key=_natural, reverse=True)
+    return sorted(names, key=natural, reverse=True)
 
 
-def _apts(store: Store, etc: Path) -> Iterator[Apt]:
-    """The host's apt, and after it, if the host is a Debian, one for the suites that the host does not have."""
-    host = Apt(store, etc)
+def apts(store: Store, etc: Path, architecture: str = "") -> Iterator[Apt]:
+    """The host's apt, and after it, if the host is a Debian, one for the suites that the host does not have.
+
+    For an architecture that is not the host's they have states of their own.
+    """
+    if architecture and architecture == _host_architecture():
+        architecture = ""
+    host = Apt(store, etc, architecture=architecture)
     yield host
     if further := suites.sources(host.repositories()):
-        yield Apt(store, etc, further)
+        yield Apt(store, etc, further, architecture)
+
+
+def _host_architecture() -> str:
+    return run(["dpkg", "--print-architecture"], log=log).text.strip()
 
 
 def _known(apt: Apt, spec: Spec) -> str:
@@ -206,7 +229,7 @@ def _choose(apt: Apt, spec: Spec) -> tuple[str, str]:
 def _find(spec: Spec, store: Store, available: list[str], etc: Path) -> str:
     """The version to use, wherever Debian has it.  HostError when the lists cannot be had, UsageError when it has none."""
     whys, others, series = [], [], []
-    for apt in _apts(store, etc):
+    for apt in apts(store, etc):
         version, why = _choose(apt, spec)
         if version:
             return version
@@ -223,7 +246,7 @@ def _find(spec: Spec, store: Store, available: list[str], etc: Path) -> str:
     if others:
         known = ", ".join(dict.fromkeys(others))
         raise UsageError(f"{spec}: apt knows no such version of linux-source-{spec.value}; it knows {known}")
-    known = ", ".join(sorted(set(series), key=_natural)) or "none at all"
+    known = ", ".join(sorted(set(series), key=natural)) or "none at all"
     hint = f" (not all lists could be fetched: {whys[0]})" if whys else ""
     raise UsageError(
         f"{spec}: apt knows no package linux-source-{spec.value}, but {known}{hint}; "
@@ -257,8 +280,8 @@ def _remembered(file: Path) -> str:
 def download(spec: Spec, version: str, store: Store, into: Path, etc: Path = Path("/etc/apt")) -> Path:
     """The package file, fetched by the apt that knows it into a directory; "" for the version that it would take."""
     package = f"linux-source-{spec.value}"
-    apts = list(_apts(store, etc))
-    knowing = next((apt for apt in apts if (version or apt.candidate(package)) in apt.versions(package)), apts[0])
+    all_apts = list(apts(store, etc))
+    knowing = next((apt for apt in all_apts if (version or apt.candidate(package)) in apt.versions(package)), all_apts[0])
     return knowing.download(package, version or knowing.candidate(package), into)
 
 
@@ -279,7 +302,7 @@ def offered(store: Store, etc: Path = Path("/etc/apt")) -> list[str]:
     if not (store.root / "facts" / "apt" / "apt.conf").exists():
         return []
     with interruption.lock(store, "apt"):
-        return sorted({series for apt in _apts(store, etc) for series in apt.series()}, key=_natural)
+        return sorted({series for apt in apts(store, etc) for series in apt.series()}, key=natural)
 
 
 def locate(spec: Spec, store: Store, etc: Path = Path("/etc/apt")) -> tuple[Path, str]:

@@ -163,6 +163,8 @@ def resolve(spec: Spec, store: Store) -> Source:
         with interruptible():
             if spec.kind == "debian":
                 return _debian(spec, store)
+            if spec.kind == "distro":  # a package for each architecture: harness.kernel.distro
+                return Source(spec, store.root, "distro", str(spec), spec.value, family="distro")
             if spec.kind == "git":
                 return _git(spec, store)
             if spec.kind == "tarball":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The words in which a user names a kernel: ``debian:6.1``, ``tree:PATH``, ``git:PATH@REV``, ``tarball:FILE``, ``image:PATH``."""
+"""The words in which a user names a kernel: FORMS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from harness.errors import UsageError
 
-FORMS = "debian:6.1, debian:6.1=VERSION, tree:PATH, git:PATH@REV, tarball:FILE or image:PATH"
+FORMS = "debian:6.1, debian:6.1=VERSION, tree:PATH, git:PATH@REV, tarball:FILE, image:PATH or distro:6.1"
 _SERIES = re.compile(r"[0-9]+\.[0-9]+")
 # Debian policy 5.6.12, without the epoch that kernels do not use.
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*")
@@ -20,25 +20,30 @@ _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*")
 class Spec:
     """One kernel, as named.
 
-    ``value`` is a series (debian) or an absolute path, ``version`` a pinned package version or (git) a revision.
+    ``value`` is a series (debian, distro) or an absolute path, ``version`` a pinned package version or (git) a revision.
     """
 
-    kind: Literal["debian", "tree", "git", "tarball", "image"]
+    kind: Literal["debian", "tree", "git", "tarball", "image", "distro"]
     value: str
     version: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """It names a kernel that is built."""
+        return self.kind in ("image", "distro")
 
     def __str__(self) -> str:
         mark = "@" if self.kind == "git" else "="
         return f"{self.kind}:{self.value}" + (f"{mark}{self.version}" if self.version else "")
 
 
-def _debian(text: str, value: str) -> Spec:
+def _debian(text: str, kind: Literal["debian", "distro"], value: str) -> Spec:
     series, equals, version = value.partition("=")
     if not _SERIES.fullmatch(series):
-        raise UsageError(f"{text}: {series!r} is not a kernel series; write debian:6.1 or debian:6.1=VERSION")
+        raise UsageError(f"{text}: {series!r} is not a kernel series; write {kind}:6.1 or {kind}:6.1=VERSION")
     if equals and not _VERSION.fullmatch(version):
-        raise UsageError(f"{text}: {version!r} is not a Debian package version; write it as in debian:6.1=6.1.140-1")
-    return Spec("debian", series, version)
+        raise UsageError(f"{text}: {version!r} is not a Debian package version; write it as in {kind}:6.1=6.1.140-1")
+    return Spec(kind, series, version)
 
 
 def _git(text: str, value: str) -> Spec:
@@ -60,8 +65,8 @@ def parse_spec(text: str) -> Spec:
     kind, colon, value = text.partition(":")
     if not colon or not value:
         raise UsageError(f"{text!r} does not name a kernel; write {FORMS}")
-    if kind == "debian":
-        return _debian(text, value)
+    if kind in ("debian", "distro"):
+        return _debian(text, "debian" if kind == "debian" else "distro", value)
     path = Path(value).expanduser()
     if kind == "tree":
         if not path.is_dir():
@@ -70,7 +75,9 @@ def parse_spec(text: str) -> Spec:
     if kind == "git":
         return _git(text, value)
     if kind not in ("image", "tarball"):
-        raise UsageError(f"{text!r} does not name a kernel: {kind!r} is none of debian, tree, git, tarball, image; write {FORMS}")
+        raise UsageError(
+            f"{text!r} does not name a kernel: {kind!r} is none of debian, tree, git, tarball, image, distro; write {FORMS}"
+        )
     if not path.is_file():
         raise UsageError(f"{text}: there is no file {path}")
     return Spec("image" if kind == "image" else "tarball", str(path.absolute()))

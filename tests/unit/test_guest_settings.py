@@ -72,7 +72,7 @@ def test_ours_are_fit_for_every_target(path: Path) -> None:
     read([path])
     for target in table().values():
         if path.stem not in ("x86_64", "aarch64") and not path.stem.startswith("ppc64"):
-            fragments.options_for(target, (*map(fragments.find, target.fragments), path))
+            fragments.options_for(target, (*map(fragments.find, target.fragments), *fragments.included([path])))
 
 
 def test_all_of_ours_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +84,19 @@ def test_all_of_ours_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["zram"]["guest"] == ["swap=zram"]
 
 
+def test_one_that_comes_with_another_is_there_once_and_first(tmp_path: Path) -> None:
+    assert [p.stem for p in fragment_files(["mglru,zswap"])] == ["switchable", "mglru", "zswap"]
+    a = config(tmp_path, "a", f"with: {tmp_path}/b.config\n")
+    b = config(tmp_path, "b", "smp: 2\n")
+    assert fragments.included([a]) == fragments.included([b, a]) == [b, a]
+    config(tmp_path, "b", f"with: {a}\n")
+    with pytest.raises(UsageError, match="includes itself"):
+        fragments.included([a])
+    config(tmp_path, "b", "with: nobody\n")
+    with pytest.raises(UsageError, match="no config fragment 'nobody'"):
+        fragments.included([a])
+
+
 def test_names_are_a_list_and_a_file_may_have_a_comma(tmp_path: Path) -> None:
     odd = config(tmp_path, "a,b", "CONFIG_X=y\n")
-    assert [p.stem for p in fragment_files(["zram,mglru", str(odd), "zram"])] == ["zram", "mglru", "a,b"]
+    assert [p.stem for p in fragment_files(["zram,mglru", str(odd), "zram"])] == ["zram", "switchable", "mglru", "a,b"]

@@ -60,6 +60,30 @@ static pid_t find_ksmd(void)
 
 static pid_t ksmd;
 
+/*
+ * State S alone does not do with several CPUs: a task that is about to leave its
+ * CPU has it too, and who wakes it then leaves the state as it is until that CPU
+ * comes round (kernel/sched/core.c: try_to_wake_up, ttwu_queue_wakelist), so that
+ * it looks asleep after a poke.  /proc/PID/syscall tells of tasks that are off
+ * their CPUs only (lib/syscall.c: task_current_syscall), but of no kernel thread
+ * on Power, where those have no registers to tell: nor of kthreadd then, which
+ * sleeps.
+ */
+#define KTHREADD 2
+
+static bool runs(pid_t pid)
+{
+	char path[32], text[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	return read_file(path, text, sizeof(text)) > 0 && !strncmp(text, "running", 7);
+}
+
+static bool off_cpu(void)
+{
+	return !runs(ksmd) || runs(KTHREADD);
+}
+
 static bool asleep(void)
 {
 	char path[32], text[256], *paren;
@@ -70,7 +94,7 @@ static bool asleep(void)
 	if (read_file(path, text, sizeof(text)) <= 0)
 		refused("ksmd", errno, "reading %s", path);
 	paren = strrchr(text, ')');
-	return paren && paren[1] && paren[2] == 'S';
+	return paren && paren[1] && paren[2] == 'S' && off_cpu();
 }
 
 /* Between two batches: a poke before ksmd sleeps again would be lost. */

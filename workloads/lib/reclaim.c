@@ -13,7 +13,7 @@
  * flushes no controller (css_rstat_flush of the cgroup's own css), and nothing
  * else does unless more than a batch per CPU has changed (mm/memcontrol.c:
  * memcg_vmstats_needs_flush): there the memory that is stirred after an attempt in
- * vain, and a read of memory.stat, do it.
+ * vain, and a read of memory.stat, do it; so in cgroup v1, which has no such file.
  */
 #define _GNU_SOURCE
 #include <errno.h>

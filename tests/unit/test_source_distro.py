@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""distro: with the real apt and dpkg, from an archive of image packages made here: no network."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.errors import ExitCode, HostError, UsageError
+from harness.kernel import distro as unpacked
+from harness.source import distro, parse_spec, resolve
+from harness.source.distro import FLAVOURS, Package
+from harness.store import Store
+from harness.targets import table
+
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, ("apt-get", "dpkg-deb"))), reason="needs apt and dpkg")
+
+X86, ARM = table()["x86_64"], table()["aarch64"]
+BANNER = b"\x7fELF" + bytes(0x220) + b"Linux version 6.1.0-9-amd64 (x@y) (gcc-12 (Debian) 12.2.0) #1 SMP\n\0"
+
+
+def module(*needs: str) -> bytes:
+    return b"\x7fELF code \0license=GPL\0depends=" + ",".join(needs).encode() + b"\0name=x\0"
+
+
+class Archive:
+    """A Debian archive of linux-image packages, in a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "archive"
+        self.etc = root / "etc"
+        self.root.mkdir()
+        for name in ("sources.list.d", "preferences.d", "trusted.gpg.d", "apt.conf.d"):
+            (self.etc / name).mkdir(parents=True)
+        (self.etc / "sources.list").write_text(f"deb [trusted=yes] file:{self.root} ./\n")
+        self.stanzas: list[str] = []
+
+    def add(self, name: str, version: str, architecture: str = "amd64", image: bytes = BANNER) -> Path:
+        build = self.root.parent / f"build-{name}-{version}"
+        release = name.removeprefix("linux-image-")
+        (build / "boot").mkdir(parents=True)
+        (build / f"boot/vmlinuz-{release}").write_bytes(image)
+        (build / f"boot/config-{release}").write_text("CONFIG_VIRTIO_BLK=m\n")
+        (build / f"boot/System.map-{release}").write_text("0 T x\n")
+        drivers = build / f"lib/modules/{release}/kernel/drivers"
+        drivers.mkdir(parents=True)
+        (drivers / "virtio-ring.ko").write_bytes(module())
+        (drivers / "virtio.ko.xz").write_bytes(lzma.compress(module("virtio_ring")))
+        (drivers / "virtio_blk.ko.xz").write_bytes(lzma.compress(module("virtio", "virtio_ring")))
+        (drivers / "virtio_net.ko").write_bytes(module("virtio"))
+        control = (
+            f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: x <x@example.org>\nDescription: x\n"
+        )
+        (build / "DEBIAN").mkdir()
+        (build / "DEBIAN/control").write_text(control)
+        deb = self.root / f"{name}_{version}_{architecture}.deb"
+        subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(build), str(deb)], check=True, capture_output=True)
+        digest = hashlib.sha256(deb.read_bytes()).hexdigest()
+        self.stanzas.append(f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n")
+        (self.root / "Packages").write_text("\n".join(self.stanzas))
+        return deb
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    archive = Archive(tmp_path)
+    archive.add("linux-image-6.1.0-9-amd64", "6.1.27-1")
+    return archive
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_the_usual_kernels_of_a_series_the_newest_first() -> None:
+    releases = (
+        "6.1.0-9-amd64 6.1.0-10-amd64 6.1.0-10-rt-amd64 6.1.0-11-cloud-amd64 6.1.0-0.deb11.7-amd64 6.1.0-12-amd64-unsigned "
+        "6.12.43+deb12-amd64 6.12.107+deb13-amd64 6.12.107+deb13-arm64 6.10.1-amd64 amd64"
+    )
+    names = [f"linux-image-{release}" for release in releases.split()]
+    assert distro.newest(names, "6.1", "amd64") == [
+        "linux-image-6.1.0-10-amd64", "linux-image-6.1.0-9-amd64", "linux-image-6.1.0-0.deb11.7-amd64",
+    ]  # fmt: skip
+    assert distro.newest(names, "6.12", "amd64") == ["linux-image-6.12.107+deb13-amd64", "linux-image-6.12.43+deb12-amd64"]
+
+
+def test_the_kernel_and_its_modules_in_the_order_of_their_needs(archive: Archive, store: Store) -> None:
+    source = resolve(parse_spec("distro:6.1"), store)
+    kernel = unpacked.wrap(source, X86, store, etc=archive.etc)
+    assert kernel.image.read_bytes() == BANNER
+    assert kernel.release == "6.1.0-9-amd64"
+    assert kernel.identity == "linux-image-6.1.0-9-amd64=6.1.27-1"
+    assert kernel.vmlinux is None
+    assert kernel.config is not None
+    assert kernel.modules == ("virtio_ring.ko", "virtio.ko", "virtio_blk.ko")
+    assert [unpacked.depends((kernel.directory / "modules" / name).read_bytes()) for name in kernel.modules] == [
+        [],
+        ["virtio_ring"],
+        ["virtio", "virtio_ring"],
+    ]
+    shutil.rmtree(archive.root)
+    again = unpacked.wrap(source, X86, store, etc=archive.etc)
+    assert again.cached
+    assert again.modules == kernel.modules
+    assert not list((store.root / "tmp").iterdir())
+
+
+def test_the_newest_or_the_one_that_is_named(archive: Archive, store: Store) -> None:
+    archive.add("linux-image-6.1.0-10-amd64", "6.1.38-1")
+    amd64 = FLAVOURS["x86_64"]
+    assert distro.find(parse_spec("distro:6.1"), amd64, store, archive.etc) == Package("linux-image-6.1.0-10-amd64", "6.1.38-1")
+    pinned = distro.find(parse_spec("distro:6.1=6.1.27-1"), amd64, store, archive.etc)
+    assert pinned.name == "linux-image-6.1.0-9-amd64"
+    with pytest.raises(UsageError, match=r"no version 6\.1\.1-1 of .*it knows .*6\.1\.38-1"):
+        distro.find(parse_spec("distro:6.1=6.1.1-1"), amd64, store, archive.etc)
+    with pytest.raises(UsageError, match=r"no package linux-image-6\.3\.\*-amd64"):
+        distro.find(parse_spec("distro:6.3"), amd64, store, archive.etc)
+
+
+def test_a_package_that_is_listed_and_gone_gives_way_to_the_next(archive: Archive, store: Store) -> None:
+    archive.add("linux-image-6.1.0-10-amd64", "6.1.38-1").unlink()
+    source = resolve(parse_spec("distro:6.1"), store)
+    assert unpacked.wrap(source, X86, store, etc=archive.etc).identity == "linux-image-6.1.0-9-amd64=6.1.27-1"
+    with pytest.raises(HostError, match=r"cannot download linux-image-6\.1\.0-10-amd64"):
+        unpacked.wrap(resolve(parse_spec("distro:6.1=6.1.38-1"), store), X86, store, etc=archive.etc)
+
+
+def test_another_architecture_has_lists_of_its_own(archive: Archive, store: Store) -> None:
+    archive.add("linux-image-6.1.0-9-arm64", "6.1.27-1", "arm64", gzip.compress(BANNER))
+    source = resolve(parse_spec("distro:6.1"), store)
+    kernel = unpacked.wrap(source, ARM, store, etc=archive.etc)
+    assert kernel.image.read_bytes() == BANNER
+    assert kernel.identity == "linux-image-6.1.0-9-arm64=6.1.27-1"
+    assert (store.root / "facts/apt-arm64/apt.conf").exists()
+
+
+def test_an_image_inside_an_efi_program() -> None:
+    payload = gzip.compress(BANNER)
+    zboot = b"MZ\0\0zimg" + struct.pack("<II", 64, len(payload)) + bytes(48) + payload
+    assert unpacked._bare(zboot) == BANNER
+    assert unpacked._bare(BANNER) == BANNER
+
+
+def test_what_cannot_be_done_with_it_is_129(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KSM_HARNESS_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    patch = tmp_path / "x.patch"
+    patch.write_text("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n")
+    for words, says in (
+        (["run", "--kernel", "distro:6.1", "--target", "ppc64"], "Debian has no kernel for ppc64"),
+        (["run", "--kernel", "distro:six"], "write distro:6.1 or distro:6.1=VERSION"),
+        (["run", "--kernel", "distro:6.1", "--patch", str(patch)], "is a ready image"),
+        (["contains", "distro:6.1"], "is a ready image"),
+        (["mutants", "--kernel", "distro:6.1", "--out", "m"], "is a ready image"),
+    ):
+        assert main(words) == ExitCode.USAGE, words
+        assert says in capsys.readouterr().err
