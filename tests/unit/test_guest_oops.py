@@ -95,6 +95,13 @@ def test_general_protection_fault() -> None:
     assert report.title.startswith("general protection fault, probably for non-canonical address 0xdead000000000100")
 
 
+def test_a_lock_that_nobody_holds_is_let_go_of() -> None:
+    (report,) = oops.extract(console("x86_64-spinlock"))
+    assert (report.kind, report.fatal) == ("bug", True)
+    assert report.title == "BUG: spinlock already unlocked on CPU#0, init/28"
+    assert report.text.splitlines()[-1].endswith("</TASK>")
+
+
 @pytest.mark.parametrize(("name", "kind"), [("doc-kasan", "kasan"), ("doc-lockdep-rcu", "lockdep")])
 def test_examples_from_the_kernels_documentation(name: str, kind: str) -> None:
     text = console(name)
