@@ -138,7 +138,12 @@ def _kernel_rows(kept: store.Store) -> list[dict[str, object]]:
     offered = debian.offered(kept) or ["6.1"]
     rows += [{"spec": spec, "state": "to be downloaded"} for n in offered if (spec := f"debian:{n}") not in known]
     rows += [{"spec": "tree:PATH", "state": "your own tree"}, {"spec": "git:PATH@REV", "state": "a revision of a repository"}]
-    return [*rows, {"spec": "tarball:FILE", "state": "a source archive"}, {"spec": "image:PATH", "state": "a built kernel"}]
+    return [
+        *rows,
+        {"spec": "tarball:FILE", "state": "a source archive"},
+        {"spec": "image:PATH", "state": "a built kernel"},
+        {"spec": "distro:X.Y", "state": "Debian's own built kernel"},
+    ]
 
 
 def _target_rows(table: Mapping[str, Target]) -> list[dict[str, object]]:

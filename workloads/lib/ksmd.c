@@ -242,8 +242,16 @@ void leash(void)
 	op_done();
 }
 
+/* With smart_scan pages are left out of some scans for ever, and the counters never rest. */
+static void set_smart_scan(bool on)
+{
+	if (write_file(KSM_DIR "/smart_scan", on ? "1" : "0") < 0)
+		refused("smart_scan", errno, "writing %d", on);
+}
+
 void settle(void)
 {
+	bool smart = read_number(KSM_DIR "/smart_scan", 0) > 0;
 	long long values[SETTLE_SCANS + 1][COUNTERS];
 	bool settled = false;
 	int scans = 0;
@@ -251,6 +259,8 @@ void settle(void)
 	op_begin("settle");
 	op_go();
 	put_on_leash();
+	if (smart)
+		set_smart_scan(false);
 	read_counters(values[0]);
 	while (scans < SETTLE_SCANS && !settled) {
 		one_scan();
@@ -261,6 +271,8 @@ void settle(void)
 			!memcmp(values[scans], values[scans - 1], sizeof(values[0])) &&
 			!memcmp(values[scans], values[scans - 2], sizeof(values[0]));
 	}
+	if (smart)
+		set_smart_scan(true);
 	ret_begin(0, 0);
 	j_int("scans", scans);
 	j_bool("settled", settled);
