@@ -90,6 +90,25 @@ static bool kpf_ksm_on_anon(void)
 	return flags >> KPF_KSM & 1;
 }
 
+/* Which of anon_vmas' caches there are: what a kernel links them with. */
+static void j_slabs(void)
+{
+	static const char *const names[] = { "anon_vma", "anon_vma_chain" };
+	static char text[65536];
+	char path[64], line[64];
+
+	if (read_file("/proc/slabinfo", text, sizeof(text)) <= 0)
+		text[0] = '\0';
+	j_open("slabs", '[');
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/slab/%s", names[i]);
+		snprintf(line, sizeof(line), "\n%s ", names[i]);
+		if (!access(path, F_OK) || strstr(text, line))
+			j_str(NULL, names[i]);
+	}
+	j_close(']');
+}
+
 void say_hello(void)
 {
 	static const char *const proc_files[] = {
@@ -126,6 +145,7 @@ void say_hello(void)
 	j_bool("kpf_ksm_on_anon", kpf_ksm_on_anon());
 	snprintf(text, sizeof(text), "%llx", (unsigned long long)KPF_TOLD);
 	j_str("page_flags", text);
+	j_slabs();
 	j_settings();
 	j_int("loops", measure_speed());
 	n = read_file("/proc/cmdline", text, sizeof(text));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* KSM and the memcg as they were at the beginning, and the proof of it. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,12 +14,38 @@
 #include "init.h"
 
 static const char *const memcgs[] = { MEMCG, OTHER_MEMCG };
+static pid_t kept;	/* the anchor */
+
+/* Without a memcg: all that has a command line but us; with a signal, unless that is 0. */
+static bool alone(int signal)
+{
+	char path[300], text[8];
+	struct dirent *entry;
+	DIR *proc = opendir("/proc");
+	bool yes = true;
+
+	while (proc && (entry = readdir(proc))) {
+		pid_t pid = atoi(entry->d_name);
+
+		snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
+		if (pid <= 1 || pid == kept || read_file(path, text, sizeof(text)) <= 0)
+			continue;
+		yes = false;
+		if (signal)
+			kill(pid, signal);
+	}
+	if (proc)
+		closedir(proc);
+	return yes;
+}
 
 static bool memcg_empty(void)
 {
 	char text[64], path[64];
 	bool empty = true;
 
+	if (!memcg_version())
+		return alone(0);
 	for (size_t i = 0; i < sizeof(memcgs) / sizeof(memcgs[0]); i++) {
 		snprintf(path, sizeof(path), "%s/cgroup.procs", memcgs[i]);
 		empty &= read_file(path, text, sizeof(text)) <= 0;
@@ -41,6 +68,8 @@ static void kill_memcg(const char *memcg)
 /* Away with both, and only the first one comes back. */
 static bool new_memcg(char *why, size_t size)
 {
+	if (!memcg_version())
+		return true;
 	for (size_t i = 0; i < sizeof(memcgs) / sizeof(memcgs[0]); i++)
 		if (rmdir(memcgs[i]) < 0 && errno != ENOENT) {
 			snprintf(why, size, "rmdir %s: %s", memcgs[i],
@@ -59,6 +88,7 @@ bool kill_rest(pid_t anchor)
 {
 	pid_t pid;
 
+	kept = anchor;
 	for (int i = 0; i < 3000; i++) {
 		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
 			if (pid == anchor)
@@ -67,6 +97,8 @@ bool kill_rest(pid_t anchor)
 			return true;
 		for (size_t k = 0; k < sizeof(memcgs) / sizeof(memcgs[0]); k++)
 			kill_memcg(memcgs[k]);
+		if (!memcg_version())
+			alone(SIGKILL);
 		usleep(1000);
 	}
 	return false;

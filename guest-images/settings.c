@@ -19,12 +19,13 @@
 
 #define PREFIX "harness."
 
-/* The value of a setting, or what it is without. */
+/* The value of a setting, the last one if there are several, or what it is without. */
 const char *setting(const char *key, const char *fallback)
 {
 	static char line[4096];
 	static bool known;
 	static char value[64];
+	const char *found = fallback;
 	size_t len = strlen(key);
 
 	if (!known && read_file("/proc/cmdline", line, sizeof(line)) <= 0)
@@ -36,9 +37,9 @@ const char *setting(const char *key, const char *fallback)
 			continue;
 		snprintf(value, sizeof(value), "%.*s",
 			 (int)strcspn(p + len + 1, " \n"), p + len + 1);
-		return value;
+		found = value;
 	}
-	return fallback;
+	return found;
 }
 
 bool setting_is(const char *key, const char *value)

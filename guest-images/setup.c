@@ -74,20 +74,32 @@ void load_modules(void)
 		closedir(dir);
 }
 
-/* The memory controller's older hierarchy is another file system (CONFIG_MEMCG_V1). */
+/*
+ * The memory controller's older hierarchy is another file system (CONFIG_MEMCG_V1).
+ * With memcg=auto it is what there is, if anything, and cgroup2 rather than v1.
+ */
 static void mount_memcg(void)
 {
-	bool v1 = setting_is("memcg", "1");
+	bool v1 = setting_is("memcg", "1"), any = setting_is("memcg", "auto");
 
 	mkdir(MEMCG_ROOT, 0755);
+	if (setting_is("memcg", "none"))
+		return;
 	if (v1 && !mount("cgroup", MEMCG_ROOT, "cgroup", 0, "memory"))
 		return;
 	if (v1)
 		lacks("no cgroup v1 with a memory controller: %s", strerror(errno));
-	if (mount("cgroup2", MEMCG_ROOT, "cgroup2", 0, NULL) < 0 && errno != EBUSY)
+	if (mount("cgroup2", MEMCG_ROOT, "cgroup2", 0, NULL) < 0 && errno != EBUSY && !any)
 		say_error(MEMCG_ROOT);
-	if (write_file(MEMCG_ROOT "/cgroup.subtree_control", "+memory") < 0)
+	if (!write_file(MEMCG_ROOT "/cgroup.subtree_control", "+memory"))
+		return;
+	if (!any) {
 		say_error("cgroup.subtree_control");
+		return;
+	}
+	umount(MEMCG_ROOT);
+	if (mount("cgroup", MEMCG_ROOT, "cgroup", 0, "memory") < 0)
+		say_error("no memory controller");
 }
 
 void mount_all(void)
@@ -210,6 +222,8 @@ static const char *value_of(struct tunable *t, bool *wanted)
 	*wanted = asked != NULL;
 	if (asked)
 		return asked;
+	if (stepped_by_run && !strcmp(t->name, "run"))
+		return "0";
 	if (t->when == ALWAYS || !setting_is("tunables", "defaults"))
 		return t->value;
 	if (t->when == PINNED)
@@ -245,7 +259,9 @@ static void set_small_huge_pages(void)
 void set_tunables(void)
 {
 	/* Another value would wake ksmd, and a workload leaves one of two. */
-	if (read_number(KSM_DIR "/sleep_millisecs", 0) < 1000000)
+	if (stepped_by_run)
+		write_file(KSM_DIR "/sleep_millisecs", RUN_SLEEP_MS);
+	else if (read_number(KSM_DIR "/sleep_millisecs", 0) < 1000000)
 		write_file(KSM_DIR "/sleep_millisecs", "1000000");
 
 	for (size_t i = 0; i < sizeof(tunables) / sizeof(tunables[0]); i++) {
@@ -263,6 +279,41 @@ void set_tunables(void)
 	set_small_huge_pages();
 }
 
+#define TRY_SLEEP_MS "4000"	/* ksmd's, while it is found out whether it can be woken */
+#define TRY_MS 2000
+
+/*
+ * Is ksmd woken by another sleep_millisecs (ksm_iter_wait, 5.0)?  It sleeps for long
+ * enough that a scan before the end of that was made for us.
+ */
+static bool woken_by_poke(void)
+{
+	long long before = read_number(KSM_DIR "/full_scans", 0);
+	char text[24];
+
+	for (int ms = 0; ms < TRY_MS; ms++) {
+		if (ms % 200 == 0) {	/* a poke can be absorbed by a batch that is just ending */
+			snprintf(text, sizeof(text), "%d", 1000000 + ms);
+			write_file(KSM_DIR "/sleep_millisecs", text);
+		}
+		if (read_number(KSM_DIR "/full_scans", 0) != before)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/* Only where it is asked for: the usual kernel's ksmd can be woken, or is broken. */
+static void choose_stepping(void)
+{
+	if (!setting_is("stepping", "run") &&
+	    !(setting_is("stepping", "auto") && !woken_by_poke()))
+		return;
+	stepped_by_run = true;
+	write_file(KSM_DIR "/run", "0");
+	write_file(KSM_DIR "/sleep_millisecs", RUN_SLEEP_MS);
+}
+
 /*
  * A process with a mergeable area and no page in it: as long as one mm is
  * registered ksmd stays in its timed sleep (mm/ksm.c: __ksm_enter wakes it for
@@ -277,6 +328,8 @@ pid_t start_anchor(int *error)
 	pid_t pid;
 
 	*error = ECHILD;
+	if (setting_is("stepping", "auto"))
+		write_file(KSM_DIR "/sleep_millisecs", TRY_SLEEP_MS);
 	if (pipe2(told, O_CLOEXEC) < 0)
 		return -1;
 	pid = fork();
@@ -302,5 +355,7 @@ pid_t start_anchor(int *error)
 	/* Its madvise wakes ksmd once; that scan must be over before we start. */
 	while (!*error && scans++ < 2000 && !read_number(KSM_DIR "/full_scans", 0))
 		usleep(1000);
+	if (!*error)
+		choose_stepping();
 	return pid;
 }

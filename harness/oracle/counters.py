@@ -111,7 +111,7 @@ class Counters:
             "pages_unshared": ksmd.pages_unshared,
             "pages_volatile": ksmd.pages_volatile,
             "full_scans": ksmd.full_scans,
-            "run": self.model.run,
+            "run": 0 if self.model.memory.setup.stepped_by_run and self.model.run == 1 else self.model.run,
             "merge_across_nodes": int(tree.merge_across_nodes),
             "stable_node_chains_prune_millisecs": tree.prune_millisecs,
             "use_zero_pages": int(ksmd.use_zero_pages),

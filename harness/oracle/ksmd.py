@@ -203,6 +203,8 @@ class Ksmd:
             self._remove_from_tree(item)
             if not self._settled(item, page) or self._merge_with_zeros(pte, page, vma):
                 return
+        if node is None and self.memory.semantics.stale_node_ends_search and any(n.stale for n in self.tree.nodes()):
+            self._lose("a search of the stable tree may have ended at a node without a page, which this kernel does not pass")
         kpage = self.tree.search(page)
         if kpage is page and item.node is node:
             return

@@ -23,7 +23,7 @@ from harness.oracle.records import Fields, Record, decimal
 from harness.oracle.references import Ageing, judge_idle
 from harness.oracle.refusals import judge_refusal
 from harness.oracle.semantics import Semantics, semantics_from_hello
-from harness.oracle.setup import setup_from_hello
+from harness.oracle.setup import setup_from
 from harness.oracle.shortage import apply_refusal, was_refused
 from harness.oracle.special import judge_merge_any, judge_smaps, judge_vvar
 from harness.oracle.tunables import judge_set
@@ -46,7 +46,7 @@ class Oracle:
         first = Fields(begin, "the begin record")
         self.workload = first.text("workload")
         self.page_size = first.number("page_size", 1024)
-        self.model = Model(semantics or semantics_from_hello(hello), setup_from_hello(hello))
+        self.model = Model(semantics or semantics_from_hello(hello), setup_from(hello, begin))
         self.notes: list[str] = []
         self.remarks: list[str] = []
         self.control_failed = ""

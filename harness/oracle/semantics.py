@@ -32,6 +32,9 @@ class Semantics:
     # A chain is made a plain node again as soon as a search finds one dup in it, full or not; before, only if that one has
     # room, and by the clock (mm/ksm.c: stable_node_dup; 6.11 on, for which the file advisor_mode of 6.8 stands).
     single_dup_leaves_chain: bool = False
+    # A search of the stable tree that meets a node without a page ends there, with nothing found (mm/ksm.c: stable_tree_search
+    # before 4.4; then "goto again"): whether an equal page is found depends on the tree's shape.
+    stale_node_ends_search: bool = False
     has_zero_pages_counter: bool = False  # ksm_zero_pages (6.6 on)
     has_merge_any: bool = False  # prctl(PR_SET_MEMORY_MERGE) (6.4 on, with the file general_profit)
     has_smart_scan: bool = False  # ksmd skips pages that have not merged for long (6.7 on)
@@ -72,23 +75,36 @@ def _told_flags(hello: Mapping[str, Any]) -> int:
 _LATER_FILES = frozenset({"merge_across_nodes", "max_page_sharing", "use_zero_pages", "stable_node_chains"})
 
 
+def _era(hello: Mapping[str, Any]) -> str:
+    """By the slab cache of the links between vmas and anon_vmas, which came with a child's own anon_vma (2.6.34).
+
+    Where no cache is told of by KSM's files: those that came later are in some configurations only.
+    """
+    slabs, files = _names(hello, "slabs"), _names(hello, "ksm_files")
+    if "anon_vma" in slabs and files:
+        return "avc" if "anon_vma_chain" in slabs else "2.6.33"
+    return "avc" if not files or files & _LATER_FILES else "2.6.33"
+
+
 def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
     """Tell the kernel's behaviour from the files and counters that its guest found (the journal's ``hello`` record).
 
     Where a behaviour leaves no trace there, one that came at about the same time stands for it: smart_scan (6.7) for
-    the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19), general_profit (6.4) for hwpoison.
+    the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19), general_profit (6.4) for hwpoison,
+    max_page_sharing (4.13) for a search that goes on behind a stale node (4.4).
     """
     files, events, proc = (_names(hello, k) for k in ("ksm_files", "vmstat_keys", "proc_files"))
     smart = "smart_scan" in files
     cow = "cow_ksm" in events
     return Semantics(
-        era="avc" if not files or files & _LATER_FILES else "2.6.33",
+        era=_era(hello),
         cksum_first=smart,
         has_cow_ksm=cow,
         has_swpin_copy="ksm_swpin_copy" in events,
         has_merging_pages="ksm_merging_pages" in proc,
         has_ksm_stat="ksm_stat" in proc,
         has_chains="max_page_sharing" in files,
+        stale_node_ends_search="max_page_sharing" not in files,
         has_zero_pages_counter="ksm_zero_pages" in files,
         has_merge_any="general_profit" in files,
         single_dup_leaves_chain="advisor_mode" in files,

@@ -30,13 +30,15 @@ class Setup:
     huge_pages: tuple[int, ...] = ()
     # ksmd leaves pages out that have not merged for long (mm/ksm.c: should_skip_rmap_item).
     smart_scan: bool = False
+    # ksmd is stepped by run=1 for as long as one scan takes, so that run is 0 whenever somebody looks (begin: stepping).
+    stepped_by_run: bool = False
 
 
 USUAL = Setup()
 
 
-def setup_from_hello(hello: Mapping[str, Any]) -> Setup:
-    """What a ``hello`` record tells; the usual guest if it tells nothing."""
+def setup_from(hello: Mapping[str, Any], begin: Mapping[str, Any]) -> Setup:
+    """What a ``hello`` record and a workload's ``begin`` tell; the usual guest if they tell nothing."""
     settings = hello.get("settings")
     told = settings if isinstance(settings, Mapping) else {}
     return Setup(
@@ -45,6 +47,7 @@ def setup_from_hello(hello: Mapping[str, Any]) -> Setup:
         huge_pages=_huge_pages(told.get("huge_kb"), decimal(hello.get("page_size")) or 4096),
         swap_readahead=bool(decimal(told.get("page_cluster"))),
         smart_scan=bool(decimal(told.get("smart_scan"))),
+        stepped_by_run=begin.get("stepping") == "run",
     )
 
 

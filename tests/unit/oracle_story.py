@@ -36,15 +36,22 @@ def attempt(states: Record) -> Record:
 class Story:
     """One workload.  Every operation is told and applied; ``observe`` renders the model's own prediction, tampered with."""
 
-    def __init__(self, semantics: Semantics | None = None, p: str = "P1", memcg: str = "t", hello: Record | None = None) -> None:
+    def __init__(
+        self,
+        semantics: Semantics | None = None,
+        p: str = "P1",
+        memcg: str = "t",
+        hello: Record | None = None,
+        begin: Record | None = None,
+    ) -> None:
         self.seq = 0
         self.p = p
         self.memcg = memcg
         self.findings: list[Finding] = []
         self.pids = 200
         self.maps = 0
-        begin = {"seq": 0, "p": p, "kind": "begin", "workload": "w", "properties": [p], "args": {}, "page_size": 4096}
-        self.oracle = Oracle(hello or HELLO, begin, semantics)
+        first = {"seq": 0, "p": p, "kind": "begin", "workload": "w", "properties": [p], "args": {}, "page_size": 4096}
+        self.oracle = Oracle(hello or HELLO, first | (begin or {}), semantics)
         self.predictor = Predictor(self.oracle.model)
         self.spawn("Z")
         self.map("Z", "z", 4)

@@ -277,7 +277,15 @@ def test_semantics_of_earlier_kernels() -> None:
     assert not (lts.has_cow_ksm or lts.has_merging_pages or lts.swap_ptes_keep_exclusive or lts.mlock_marks_ksm)
     assert lts.era == "avc"
     first = semantics_from_hello({"ksm_files": ["full_scans", "pages_shared", "run"], "vmstat_keys": [], "proc_files": []})
-    assert first.era == "2.6.33" and not first.has_chains
+    assert first.era == "2.6.33" and not first.has_chains and first.stale_node_ends_search
+
+
+@pytest.mark.parametrize(("slabs", "era"), [(["anon_vma"], "2.6.33"), (["anon_vma", "anon_vma_chain"], "avc")])
+def test_the_era_of_anon_vmas_is_told_by_their_caches(slabs: list[str], era: str) -> None:
+    """2.6.33 and 2.6.34 have the same files; and a later one may have none of NUMA's."""
+    hello = {"ksm_files": ["full_scans", "pages_shared", "run"], "slabs": slabs}
+    assert semantics_from_hello(hello).era == era
+    assert semantics_from_hello({**HELLO, "slabs": slabs}).era == era
 
 
 @pytest.mark.parametrize("copied", [True, False])

@@ -398,6 +398,20 @@ def test_p22_in_2_6_33_relatives_share_one_anon_vma() -> None:
     assert [story.states(a) for a in ("Child", "Other", "Parent")] == ["S" * N] * 3
 
 
+@pytest.mark.parametrize("passes", [True, False])
+def test_before_4_4_a_stale_node_may_end_a_search(passes: bool) -> None:
+    """Which pages find an equal one then depends on the shape of the tree, and is not judged."""
+    story = Story(Semantics(stale_node_ends_search=not passes))
+    story.merged("P1", "P2")
+    story.reclaim()
+    story.on("read", "P1")
+    story.on("read", "P2")
+    story.scan()
+    assert bool(story.model.memory.unsure) is not passes
+    story.reclaim()
+    assert story.findings == []
+
+
 def test_a_child_scanned_first_leaves_its_parent_a_plain_page() -> None:
     story = Story()
     story.filled("Parent", mergeable=False)

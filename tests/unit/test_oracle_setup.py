@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness.oracle import Semantics
-from harness.oracle.setup import Setup, setup_from_hello
+from harness.oracle.setup import Setup, setup_from
 from tests.unit.oracle_story import HELLO, N, Story
 
 LATER = Semantics(cksum_first=True, has_smart_scan=True)
@@ -28,12 +28,29 @@ def told(**settings: object) -> dict[str, object]:
     ],
 )
 def test_what_hello_tells(settings: dict[str, object], setup: Setup) -> None:
-    assert setup_from_hello(told(**settings)) == setup
+    assert setup_from(told(**settings), {}) == setup
 
 
 def test_a_hello_of_old_tells_of_the_usual_guest() -> None:
-    assert setup_from_hello(HELLO) == Setup()
-    assert setup_from_hello({"settings": 3}) == Setup()
+    assert setup_from(HELLO, {}) == Setup()
+    assert setup_from({"settings": 3}, {}) == Setup()
+
+
+def test_stepping_is_told_by_the_workload() -> None:
+    assert setup_from(HELLO, {"stepping": "run"}) == Setup(stepped_by_run=True)
+
+
+@pytest.mark.parametrize("run", ["0", "1"])
+def test_run_is_0_between_two_steps_of_a_ksmd_that_it_steps(run: str) -> None:
+    story = Story(begin={"stepping": "run"})
+    story.merged("P1", "P2")
+
+    def seen(record: dict[str, object]) -> None:
+        ksm = record["ksm"]
+        assert isinstance(ksm, dict)
+        ksm["run"] = run
+
+    assert bool(story.observe(seen)) is (run == "1")
 
 
 def test_smart_scan_leaves_out_what_does_not_merge() -> None:
@@ -108,8 +125,8 @@ def parts(story: Story, actor: str) -> list[int]:
 
 
 def test_sizes_are_counted_in_pages_the_largest_first() -> None:
-    assert setup_from_hello(told(huge_kb=[32, 2048, 16]) | {"page_size": 4096}).huge_pages == (512, 8, 4)
-    assert setup_from_hello(told(huge_kb=[2048]) | {"page_size": 65536}).huge_pages == (32,)
+    assert setup_from(told(huge_kb=[32, 2048, 16]) | {"page_size": 4096}, {}).huge_pages == (512, 8, 4)
+    assert setup_from(told(huge_kb=[2048]) | {"page_size": 65536}, {}).huge_pages == (32,)
 
 
 def test_a_fault_brings_the_largest_huge_page_that_has_room() -> None:

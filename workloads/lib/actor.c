@@ -49,7 +49,8 @@ static long do_pin(struct slot *s)
 	if (pin_pipe[0] < 0) {
 		if (pipe2(pin_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
 			return -1;
-		if (fcntl(pin_pipe[1], F_SETPIPE_SZ, 4 << 20) < 0)
+		/* Before 2.6.35 it has room for PIPE_PAGES: see pin(). */
+		if (fcntl(pin_pipe[1], F_SETPIPE_SZ, 4 << 20) < 0 && errno != EINVAL)
 			return -1;
 	}
 	while (iov.iov_len) {
@@ -166,6 +167,8 @@ static void perform(struct slot *s)
 		break;
 	case REQ_MLOCK:
 		s->rc = syscall(SYS_mlock2, s->addr, s->bytes, s->advice);
+		if (s->rc < 0 && errno == ENOSYS && !s->advice)
+			s->rc = mlock((void *)s->addr, s->bytes);
 		break;
 	case REQ_MUNLOCK:
 		s->rc = munlock((void *)s->addr, s->bytes);

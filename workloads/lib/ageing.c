@@ -23,8 +23,11 @@ static void flush_tlb(struct actor *a)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/clear_refs", a->pid);
-	if (write_file(path, "4") < 0)
-		fail("clear_refs", errno, "flushing the TLB of %s", a->name);
+	if (write_file(path, "4") == 0)
+		return;
+	if (errno == EINVAL)
+		skip("clear_refs takes no 4, which flushes a TLB for sure (kernel before 3.11)");
+	fail("clear_refs", errno, "flushing the TLB of %s", a->name);
 }
 
 void clear_refs(struct actor *a)

@@ -12,7 +12,7 @@ struct workload;
 
 #define KSM_DIR "/sys/kernel/mm/ksm"
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage"
-#define MEMCG_ROOT "/sys/fs/cgroup"
+#define MEMCG_ROOT "/memcg"
 #define MEMCG_NAME "t"
 #define MEMCG MEMCG_ROOT "/" MEMCG_NAME
 #define OTHER_MEMCG_NAME "u"	/* made by workloads which need a second one */
@@ -61,9 +61,21 @@ void j_lines(char *text, const char *const *keys, bool numbers);
 /* Objects of a slab cache after a shrink, -1 if it cannot be known. */
 long long slab_objects(const char *cache);
 
-/* memcg.c: of the hierarchy at MEMCG_ROOT, 1 or 2; and reclaiming so many bytes. */
+/*
+ * memcg.c: version of the hierarchy at MEMCG_ROOT, 1 or 2, 0 if there is none with
+ * a memory controller; reclaiming so many bytes, and the end of a row of such.
+ */
 int memcg_version(void);
 int memcg_reclaim(const char *memcg, unsigned int bytes);
+void memcg_reclaimed(void);
+
+/*
+ * How ksmd is made to scan once: woken from a long sleep by another value of
+ * sleep_millisecs, or, where that wakes nobody (before 5.0), by run=1 for as long as
+ * one scan takes.  It sleeps RUN_SLEEP_MS between two then.
+ */
+extern bool stepped_by_run;
+#define RUN_SLEEP_MS "50"
 
 /* What the guest was to have and could not be given, in words; "" if nothing. */
 extern const char *lacking;

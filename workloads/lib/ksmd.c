@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "actor.h"
@@ -102,11 +103,49 @@ static void wait_asleep(void)
 {
 	double start = monotonic_seconds();
 
-	while (!asleep()) {
+	while (!stepped_by_run && !asleep()) {
 		if (monotonic_seconds() > start + patient(STUCK_SECONDS))
 			stuck("ksmd", ksmd);
 		sched_yield();
 	}
+}
+
+/* Pages on their way to the LRU list are not merged; before 2.6.38 nobody but mlock drains them. */
+static void drain_pagevecs(void)
+{
+	static char page[1];
+
+	if (mlock(page, 1) < 0 || munlock(page, 1) < 0)
+		refused("mlock", errno, "draining pagevecs");
+}
+
+static void write_run(const char *value)
+{
+	if (write_file(KSM_DIR "/run", value) < 0)
+		refused("run", errno, "writing %s", value);
+}
+
+/*
+ * ksmd waits for run=1, scans, and sleeps a while before the next scan.  When the
+ * write of 0 has returned no scan is going on (ksm_thread_mutex); full_scans tells
+ * how many there were, should that have come too late.
+ */
+static void run_for_one_scan(void)
+{
+	long long before = read_number(FULL_SCANS, -1);
+	double start = monotonic_seconds();
+
+	drain_pagevecs();
+	write_run("1");
+	while (read_number(FULL_SCANS, -1) == before) {
+		if (monotonic_seconds() > start + patient(STUCK_SECONDS)) {
+			if (asleep())
+				refused("ksmd", ETIME, "asleep at run=1, without a full scan");
+			stuck("ksmd", ksmd);
+		}
+		sched_yield();
+	}
+	write_run("0");
 }
 
 static unsigned int one_scan(void)
@@ -115,6 +154,10 @@ static unsigned int one_scan(void)
 	double start = monotonic_seconds(), poked = start;
 	unsigned int pokes = 1;
 
+	if (stepped_by_run) {
+		run_for_one_scan();
+		return 1;
+	}
 	poke();
 	while (read_number(FULL_SCANS, -1) == before) {
 		double now = monotonic_seconds();
@@ -171,6 +214,8 @@ static void batch(unsigned int count, unsigned int failing)
 	long long from, to;
 	char text[16];
 
+	if (stepped_by_run)
+		skip("ksmd cannot be woken for one batch (kernel before 5.0)");
 	op_begin("batch");
 	j_int("pages", count);
 	if (failing)
@@ -228,6 +273,10 @@ static void read_counters(long long *values)
 static void put_on_leash(void)
 {
 	set_batch(ALL);
+	if (stepped_by_run) {
+		write_run("0");
+		return;
+	}
 	if (write_file(KSM_DIR "/run", "1") < 0)
 		refused("run", errno, "putting ksmd on its leash");
 	poke();
@@ -287,8 +336,10 @@ void settle(void)
 	ret_end();
 }
 
+/* run=1 means that ksmd may be stepped: where that is done by run, it is 0 meanwhile. */
 static int tell_and_write(const char *op, const char *file, const char *value)
 {
+	bool kept = stepped_by_run && !strcmp(op, "run") && !strcmp(value, "1");
 	char path[128];
 
 	snprintf(path, sizeof(path), KSM_DIR "/%s", file);
@@ -297,13 +348,20 @@ static int tell_and_write(const char *op, const char *file, const char *value)
 		j_str("file", file);
 	j_str("value", value);
 	op_go();
-	return write_file(path, value) < 0 ? errno : 0;
+	return write_file(path, kept ? "0" : value) < 0 ? errno : 0;
 }
 
 static void must_write(const char *op, const char *file, const char *value)
 {
-	int error = tell_and_write(op, file, value);
+	int error;
+	char path[128];
 
+	snprintf(path, sizeof(path), KSM_DIR "/%s", file);
+	if (access(path, F_OK)) {
+		snprintf(path, sizeof(path), "this kernel's KSM has no %s", file);
+		skip(path);
+	}
+	error = tell_and_write(op, file, value);
 	if (error)
 		refused(file, error, "writing %s", value);
 	op_done();

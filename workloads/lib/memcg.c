@@ -11,7 +11,28 @@
 
 int memcg_version(void)
 {
-	return access(MEMCG_ROOT "/cgroup.controllers", F_OK) ? 1 : 2;
+	if (!access(MEMCG_ROOT "/cgroup.controllers", F_OK))
+		return 2;
+	return access(MEMCG_ROOT "/tasks", F_OK) ? 0 : 1;
+}
+
+/*
+ * Who lowers the limit of cgroup v1 has the memcg reclaimed for as long as that
+ * helps (mm/memcontrol.c: mem_cgroup_resize_limit), and fails with EBUSY if it has
+ * come to an end before.  Nobody is killed for it, and what succeeds is taken back,
+ * but not to "unlimited": a limit that equals the one of memory and swap together
+ * keeps reclaim from swapping (2.6.33: memsw_is_minimum).
+ */
+#define ROOM "1099511627776"
+static int lower_limit(const char *memcg)
+{
+	char path[64], text[16];
+
+	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/memory.limit_in_bytes", memcg);
+	snprintf(text, sizeof(text), "%zu", page_size());
+	if (write_file(path, text) < 0)
+		return -1;
+	return write_file(path, ROOM);
 }
 
 /*
@@ -46,22 +67,34 @@ static int lower_high(const char *memcg, unsigned int bytes)
 int memcg_reclaim(const char *memcg, unsigned int bytes)
 {
 	char path[64], text[16];
+	int version = memcg_version();
 
+	if (!version)
+		return hog_memory();
 	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/%s", memcg,
-		 memcg_version() == 1 ? "memory.force_empty" : "memory.reclaim");
+		 version == 1 ? "memory.force_empty" : "memory.reclaim");
 	snprintf(text, sizeof(text), "%u", bytes);
 	if (!write_file(path, text))
 		return 0;
+	if (version == 1)	/* before 3.16 not with processes in it */
+		return errno == EBUSY ? lower_limit(memcg) : -1;
 	return errno == ENOENT ? lower_high(memcg, bytes) : -1;
+}
+
+void memcg_reclaimed(void)
+{
+	release_hog();
 }
 
 void join_memcg(struct actor *a, const char *memcg)
 {
 	char path[64], text[16];
 
-	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/cgroup.procs", memcg);
+	/* cgroup.procs of the older one can only be read, before 3.0. */
+	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/%s", memcg,
+		 memcg_version() == 1 ? "tasks" : "cgroup.procs");
 	snprintf(text, sizeof(text), "%d", a->pid);
-	if (write_file(path, text) < 0)
+	if (memcg_version() && write_file(path, text) < 0)
 		fail("cgroup.procs", errno, "moving %s to %s", a->name, path);
 	snprintf(a->memcg, sizeof(a->memcg), "%s", memcg);
 }
@@ -100,6 +133,8 @@ struct actor *control_of(const char *memcg)
 
 void second_memcg(void)
 {
+	if (!memcg_version())
+		skip("no memory controller, so no second memcg");
 	if (mkdir(OTHER_MEMCG, 0755) < 0)
 		fail("mkdir", errno, OTHER_MEMCG);
 	add_control("Z" OTHER_MEMCG_NAME, OTHER_MEMCG_NAME);

@@ -9,6 +9,9 @@
 void add_control(const char *name, const char *memcg);
 bool is_control(const struct actor *a);
 struct actor *control_of(const char *memcg);
+/* hog.c: reclaim where there is no memory controller: of everything. */
+int hog_memory(void);
+void release_hog(void);
 void join_memcg(struct actor *a, const char *memcg);
 
 /* ballast.c: active pages in the actor's memcg, anew; none any more. */

@@ -2,6 +2,7 @@
 /* Operations on an actor's memory, each told before and after it is done. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -158,6 +159,9 @@ void unmergeable(struct actor *a, const char *area, size_t first, size_t count)
 
 void pageout(struct actor *a, const char *area, size_t first, size_t count)
 {
+	/* Of no bytes: does this kernel know it? */
+	if (madvise(NULL, 0, MADV_PAGEOUT) < 0 && errno == EINVAL)
+		skip("no MADV_PAGEOUT (kernel before 5.4)");
 	simple("pageout", REQ_MADVISE, MADV_PAGEOUT, a, area, first, count);
 }
 
@@ -171,8 +175,29 @@ void unlock_pages(struct actor *a, const char *area, size_t first, size_t count)
 	simple("munlock", REQ_MUNLOCK, 0, a, area, first, count);
 }
 
+#define PIPE_PAGES 16
+
+/* How many pages a pipe can hold (F_SETPIPE_SZ came with 2.6.35). */
+static bool pipes_grow(void)
+{
+	int ends[2];
+	bool yes;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		fail("pipe2", errno, "a pipe's room");
+	yes = fcntl(ends[1], F_SETPIPE_SZ, (int)(2 * PIPE_PAGES * page_size())) >= 0;
+	close(ends[0]);
+	close(ends[1]);
+	return yes;
+}
+
 void pin(struct actor *a, const char *area, size_t first, size_t count)
 {
+	size_t npages = find_area(a, area)->npages - first;
+
+	npages = count < npages ? count : npages;
+	if (a->pinned + npages > PIPE_PAGES && !pipes_grow())
+		skip("a pipe holds 16 pages, which is too few to pin (kernel before 2.6.35)");
 	simple("pin", REQ_PIN, 0, a, area, first, count);
 	a->pinned += a->slot->bytes / page_size();
 }
@@ -214,6 +239,8 @@ void lock_pages(struct actor *a, const char *area, size_t first, size_t count,
 	aim(a, area, first, count);
 	j_bool("onfault", onfault);
 	op_go();
+	if (onfault && syscall(SYS_mlock2, 0, 0, MLOCK_ONFAULT) < 0 && errno == ENOSYS)
+		skip("no mlock2, to lock pages without writing to them (kernel before 4.4)");
 	a->slot->advice = onfault ? MLOCK_ONFAULT : 0;
 	must(a, REQ_MLOCK, "mlock2");
 	op_done();

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "guest.h"
 #include "observe.h"
@@ -16,6 +17,8 @@
 
 static void set_early_kill(bool early)
 {
+	if (access(EARLY_KILL, F_OK))
+		skip("this kernel has no memory_failure_early_kill (MEMORY_FAILURE)");
 	if (write_file(EARLY_KILL, early ? "1" : "0") < 0)
 		fail("memory_failure_early_kill", errno, "setting it");
 }

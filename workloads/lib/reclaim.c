@@ -201,7 +201,8 @@ static void j_attempt(const struct attempt *attempt, const struct picture *p)
 /* ballast.c.  For what came with memory.reclaim, in 5.19, there is a file in either hierarchy's kernels. */
 static bool needs_ballast(void)
 {
-	return access("/proc/self/ksm_merging_pages", F_OK) != 0;
+	return memcg_version() && !stepped_by_run &&
+		access("/proc/self/ksm_merging_pages", F_OK) != 0;
 }
 
 static int try_once(const char *memcg, struct actor *z)
@@ -360,6 +361,7 @@ void reclaim_memcg(const char *memcg)
 	}
 	if (needs_ballast())
 		drop_ballast(z);
+	memcg_reclaimed();
 	j_attempt(&attempt, &last);
 	j_close(']');
 	all_gone(&now, z, &control);

@@ -72,6 +72,7 @@ static void j_args(char *args)
 }
 
 const char *lacking = "";
+bool stepped_by_run;
 
 static void begin(const struct workload *w, char *args)
 {
@@ -84,6 +85,8 @@ static void begin(const struct workload *w, char *args)
 	j_words("properties", w->properties);
 	j_args(args);
 	j_int("page_size", page_size());
+	if (stepped_by_run)
+		j_str("stepping", "run");
 	j_end();
 }
 

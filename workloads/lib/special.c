@@ -117,6 +117,15 @@ static struct smaps read_smaps(pid_t pid, unsigned long start, unsigned long end
 	return result;
 }
 
+/* Does this kernel tell of a vma's flags at all? */
+static bool has_flags(void)
+{
+	char text[4096];	/* the first vma's lines */
+
+	return read_file("/proc/self/smaps", text, sizeof(text)) > 0 &&
+		strstr(text, "VmFlags:");
+}
+
 void advise_vvar(struct actor *a)
 {
 	struct slot *s = a->slot;
@@ -139,6 +148,10 @@ void look_at_vmas(struct actor *a, const char *name)
 	struct area *area = find_area(a, name);
 	struct smaps seen;
 
+	if (!has_flags()) {
+		note("smaps has no VmFlags (kernel before 3.8)");
+		return;
+	}
 	op_begin("smaps");
 	j_str("actor", a->name);
 	j_str("area", name);
