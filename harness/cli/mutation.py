@@ -57,8 +57,7 @@ def mutate(options: argparse.Namespace) -> ExitCode:
     """Try all mutants; the exit code is that of the worst."""
     plan = _plan(options)
     spec = parse_spec(plan.run.kernel)
-    if spec.ready:
-        raise UsageError(f"{plan.run.kernel} is a ready image: mutants need a source (debian:, tree:, git: or tarball:)")
+    spec.need_source("mutants need")
     if spec.kind == "tree":
         outdir.refuse_inside(plan.out, Path(spec.value))
     if plan.run.witness:
@@ -87,8 +86,7 @@ def _write_patches(out: Path, made: list[generator.Made]) -> None:
 def make_mutants(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness mutants``."""
     spec = parse_spec(options.kernel)
-    if spec.ready:
-        raise UsageError(f"{options.kernel} is a ready image: mutants are made from a source (debian:, tree:, git: or tarball:)")
+    spec.need_source("mutants are made from")
     source = resolve(spec, store.Store())
     chosen_functions = [name for name in options.function.split(",") if name]
     made: list[generator.Made] = []

@@ -233,10 +233,7 @@ def build(
     """
     if source.spec.ready:
         if patches or tools != USUAL:
-            raise UsageError(
-                f"{source.spec} is a ready image: patches and compilers need a source, "
-                "as debian:, tree:, git: or tarball: name one"
-            )
+            source.spec.need_source("patches and compilers need")
         made = prebuilt.wrap(source, target, store) if source.kind == "image" else distro.wrap(source, target, store, progress)
         return _ready(made, source, target, fragments)
     plan = _plan(source, target, patches, fragments, tools)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import UsageError
 from harness.kernel import patches
 from harness.source import Source, contains
 from harness.store import Store
@@ -17,8 +16,7 @@ def contained(source: Source, patch_files: Sequence[Path], store: Store) -> cont
 
     UsageError for a ready image; BuildError when a patch does not apply; CannotJudge when the source cannot be followed.
     """
-    if source.spec.ready:
-        raise UsageError(f"{source.spec} is a ready image: what it contains is seen in its source")
+    source.spec.need_source("what it contains is seen in")
     with store.scratch() as scratch:
         patched = patches.apply(patches.load(patch_files), source.files, scratch)
 

@@ -128,8 +128,8 @@ class Campaign:
         self.progress.cell(target.name, "kernel", source.label)
         kernel = await self._build(source, target, unmodified(), _Named(self.progress, target.name))
         image = await asyncio.to_thread(make_image, target, self.store, run.extra)
-        if source.spec.ready or kernel.vmlinux is None:
-            raise UsageError(f"{run.kernel} is a ready image: mutants need a source (debian:, tree:, git: or tarball:)")
+        source.spec.need_source("mutants need")
+        assert kernel.vmlinux is not None  # what is built here has one
         print_of = await asyncio.to_thread(samecode.fingerprint, kernel.vmlinux)
         ground = _Ground(source, target, kernel, image.key, print_of)
         control = await self._one(ground, unmodified())

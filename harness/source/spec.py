@@ -32,6 +32,11 @@ class Spec:
         """It names a kernel that is built."""
         return self.kind in ("image", "distro")
 
+    def need_source(self, what: str) -> None:
+        """UsageError for what has no source here; ``what`` says what needs it, as in "mutants need"."""
+        if self.ready:
+            raise UsageError(f"{self} is a ready image: {what} a source (debian:, tree:, git: or tarball:)")
+
     def __str__(self) -> str:
         mark = "@" if self.kind == "git" else "="
         return f"{self.kind}:{self.value}" + (f"{mark}{self.version}" if self.version else "")
