@@ -36,6 +36,9 @@ FORMAT = 1
 MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "zram")
 """The journal's way, the swap disk, and swap for those who ask for it."""
 
+ROOT = "root"
+"""Where packages are unpacked; no package is called that."""
+
 _DEPENDS = re.compile(rb"(?:^|\0)depends=([\w,-]*)\0")
 
 
@@ -73,18 +76,32 @@ def _wrapped(
             if progress:
                 progress(f"{target.name}: downloading {package.name}", None)
             with store.scratch() as scratch:
-                unpacked = _unpack(distro.download(package, flavour, store, scratch, etc), scratch / "root")
-                found = _keep(source, target, package, unpacked, store, place)
+                _unpack_all(package, flavour, store, scratch, etc)
+                found = _keep(source, target, package, scratch / ROOT, store, place)
         store.touch(place)
     return found
 
 
-def _unpack(package: Path, root: Path) -> Path:
-    root.mkdir()
-    done = run(["dpkg-deb", "--extract", str(package), str(root)], log=log)
+def _unpack_all(package: Package, flavour: Flavour, store: Store, scratch: Path, etc: Path) -> None:
+    """The package, and the ones that the kernel in it is spread over, all into one directory."""
+    waiting, known = [package], {package}
+    while waiting:
+        one = waiting.pop()
+        into = scratch / one.name
+        into.mkdir()
+        file = distro.download(one, flavour, store, into, etc)
+        _dpkg(["dpkg-deb", "--extract", str(file), str(scratch / ROOT)], file)
+        more = distro.parts(package.release, _dpkg(["dpkg-deb", "--field", str(file), "Depends"], file))
+        waiting += [part for part in more if part not in known]
+        known |= set(more)
+        file.unlink()
+
+
+def _dpkg(argv: list[str], file: Path) -> str:
+    done = run(argv, log=log)
     if done.status:
-        raise HostError(f"{package.name}: dpkg-deb failed: {done.last_error}; is the disk full?")
-    return root
+        raise HostError(f"{file.name}: dpkg-deb failed: {done.last_error}; is the disk full?")
+    return done.text
 
 
 def _one(root: Path, *patterns: str) -> Path:
@@ -94,13 +111,18 @@ def _one(root: Path, *patterns: str) -> Path:
     return found[0]
 
 
+def _file(root: Path, release: str, *names: str) -> Path:
+    """By one of its names: in /boot, or since 7.x beside the modules."""
+    return _one(root, *(f"boot/{name}-{release}" for name in names), *(f"usr/lib/modules/{release}/{name}" for name in names))
+
+
 def _keep(source: Source, target: Target, package: Package, root: Path, store: Store, place: Path) -> Kernel:
     shutil.rmtree(place, ignore_errors=True)
     with store.making(place) as fresh:
-        image = _one(root, f"boot/vmlinuz-{package.release}", f"boot/vmlinux-{package.release}")
+        image = _file(root, package.release, "vmlinuz", "vmlinux")
         (fresh / "image").write_bytes(_bare(image.read_bytes()))
-        shutil.copyfile(_one(root, f"boot/config-{package.release}"), fresh / "config")
-        shutil.copyfile(_one(root, f"boot/System.map-{package.release}"), fresh / "System.map")
+        for name in ("config", "System.map"):
+            shutil.copyfile(_file(root, package.release, name), fresh / name)
         (fresh / "modules").mkdir()
         names = []
         for name, data in _modules(_one(root, "lib/modules/*", "usr/lib/modules/*")):

@@ -122,6 +122,16 @@ def _in(apt: Apt, spec: Spec, flavour: Flavour, seen: set[str], without: Collect
     return None
 
 
+def parts(release: str, depends: str) -> list[Package]:
+    """Of what a package depends on (the field's text) the packages that are made for the kernel ``release`` alone.
+
+    Since 7.x linux-image-RELEASE is empty, and linux-binary-, linux-modules- and linux-base-RELEASE have what was in it.
+    """
+    form = re.compile(rf"(linux-[a-z]+-{re.escape(release)}) \(= ([0-9A-Za-z.+~:-]+)\)")
+    clauses = (form.fullmatch(clause.strip()) for clause in depends.split(","))
+    return [Package(found[1], found[2]) for found in clauses if found]
+
+
 def download(package: Package, flavour: Flavour, store: Store, into: Path, etc: Path = Path("/etc/apt")) -> Path:
     """The package's file, in the directory ``into``.  HostError when it cannot be had."""
     with interruption.lock(store, "apt"):

@@ -44,8 +44,12 @@ class Archive:
         self.stanzas: list[str] = []
 
     def add(self, name: str, version: str, architecture: str = "amd64", image: bytes = BANNER) -> Path:
+        """One package with all that a kernel has."""
         build = self.root.parent / f"build-{name}-{version}"
-        release = name.removeprefix("linux-image-")
+        self._fill(build, name.removeprefix("linux-image-"), image)
+        return self.pack(build, name, version, architecture)
+
+    def _fill(self, build: Path, release: str, image: bytes) -> None:
         (build / "boot").mkdir(parents=True)
         (build / f"boot/vmlinuz-{release}").write_bytes(image)
         (build / f"boot/config-{release}").write_text("CONFIG_VIRTIO_BLK=m\n")
@@ -56,9 +60,31 @@ class Archive:
         (drivers / "virtio.ko.xz").write_bytes(lzma.compress(module("virtio_ring")))
         (drivers / "virtio_blk.ko.xz").write_bytes(lzma.compress(module("virtio", "virtio_ring")))
         (drivers / "virtio_net.ko").write_bytes(module("virtio"))
+
+    def split(self, release: str, version: str) -> None:
+        """The same in several packages, as they are since 7.x."""
+        build = self.root.parent / f"build-{release}-{version}"
+        self._fill(build, release, BANNER)
+        for kind, files in (("binary", ["vmlinuz"]), ("base", ["config", "System.map"]), ("modules", [])):
+            directory = self.root.parent / f"part-{kind}/usr/lib/modules/{release}"
+            directory.mkdir(parents=True)
+            for file in files:
+                (build / f"boot/{file}-{release}").rename(directory / file)
+            if kind == "modules":
+                (build / f"lib/modules/{release}/kernel").rename(directory / "kernel")
+            self.pack(self.root.parent / f"part-{kind}", f"linux-{kind}-{release}", version)
+        needs = [f"linux-{kind}-{release} (= {version})" for kind in ("base", "binary", "modules")]
+        image = self.root.parent / "part-image"
+        image.mkdir()
+        self.pack(image, f"linux-image-{release}", version, depends=f"dracut | initramfs-tools (>= 0.120), {', '.join(needs)}")
+
+    def pack(self, build: Path, name: str, version: str, architecture: str = "amd64", depends: str = "") -> Path:
+        """A directory as a package of the archive."""
         control = (
             f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: x <x@example.org>\nDescription: x\n"
         )
+        if depends:
+            control += f"Depends: {depends}\n"
         (build / "DEBIAN").mkdir()
         (build / "DEBIAN/control").write_text(control)
         deb = self.root / f"{name}_{version}_{architecture}.deb"
@@ -112,6 +138,24 @@ def test_the_kernel_and_its_modules_in_the_order_of_their_needs(archive: Archive
     assert again.cached
     assert again.modules == kernel.modules
     assert not list((store.root / "tmp").iterdir())
+
+
+def test_a_kernel_that_is_in_several_packages(archive: Archive, store: Store) -> None:
+    archive.split("7.2.13+deb14-amd64", "7.2.13-1")
+    kernel = unpacked.wrap(resolve(parse_spec("distro:7.2"), store), X86, store, etc=archive.etc)
+    assert kernel.image.read_bytes() == BANNER
+    assert kernel.identity == "linux-image-7.2.13+deb14-amd64=7.2.13-1"
+    assert kernel.config is not None
+    assert kernel.config.read_text() == "CONFIG_VIRTIO_BLK=m\n"
+    assert kernel.modules == ("virtio_ring.ko", "virtio.ko", "virtio_blk.ko")
+
+
+def test_only_parts_of_the_same_kernel_are_fetched() -> None:
+    others = "linux-base (>= 4.3~), linux-modules-6.1.0-9-amd64 (= 6.1.27-1), linux-binary-7.2-amd64 (>= 7), kmod"
+    assert distro.parts("7.2-amd64", others) == []
+    assert distro.parts("7.2-amd64", f"{others}, linux-binary-7.2-amd64 (= 7.2-1)") == [
+        Package("linux-binary-7.2-amd64", "7.2-1")
+    ]
 
 
 def test_the_newest_or_the_one_that_is_named(archive: Archive, store: Store) -> None:
