@@ -89,7 +89,13 @@ static void mount_memcg(void)
 		return;
 	if (v1)
 		lacks("no cgroup v1 with a memory controller: %s", strerror(errno));
-	if (mount("cgroup2", MEMCG_ROOT, "cgroup2", 0, NULL) < 0 && errno != EBUSY && !any)
+	/*
+	 * favordynmods (since 6.0): a process that is moved does not wait for a
+	 * grace period (kernel/cgroup/cgroup.c: cgroup_favor_dynmods), and every
+	 * actor is moved.
+	 */
+	if (mount("cgroup2", MEMCG_ROOT, "cgroup2", 0, "favordynmods") < 0 &&
+	    mount("cgroup2", MEMCG_ROOT, "cgroup2", 0, NULL) < 0 && errno != EBUSY && !any)
 		say_error(MEMCG_ROOT);
 	if (!write_file(MEMCG_ROOT "/cgroup.subtree_control", "+memory"))
 		return;
