@@ -297,6 +297,8 @@ static bool woken_by_poke(void)
 	long long before = read_number(KSM_DIR "/full_scans", 0);
 	char text[24];
 
+	if (!before)	/* the scan that is still to come would be taken for one of ours */
+		return false;
 	for (int ms = 0; ms < TRY_MS; ms++) {
 		if (ms % 200 == 0) {	/* a poke can be absorbed by a batch that is just ending */
 			snprintf(text, sizeof(text), "%d", 1000000 + ms);

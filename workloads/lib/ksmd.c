@@ -36,18 +36,19 @@ static void poke(void)
 		refused("sleep_millisecs", errno, "poking ksmd");
 }
 
+/* By /proc/PID/stat, "PID (ksmd) S": before 2.6.33 there is no comm. */
 static pid_t find_ksmd(void)
 {
 	struct dirent *entry;
-	char path[300], comm[32];
+	char path[300], stat[256];
 	DIR *proc = opendir("/proc");
 
 	while (proc && (entry = readdir(proc))) {
 		if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
 			continue;
-		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (read_file(path, comm, sizeof(comm)) > 0 &&
-		    !strcmp(comm, "ksmd\n")) {
+		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+		if (read_file(path, stat, sizeof(stat)) > 0 &&
+		    strstr(stat, " (ksmd) ")) {
 			pid_t pid = atoi(entry->d_name);
 
 			closedir(proc);
