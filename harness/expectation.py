@@ -15,12 +15,12 @@ A file of TOML, made from a run that was good (``ksm-harness expect DIR``) and h
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import tomlfile
 from harness.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -63,12 +63,9 @@ def to_toml(expectation: Expectation) -> str:
     """The file's text."""
     lines = ["# Made by `ksm-harness expect`; `ksm-harness run --expect` holds a run against it.", f"schema = {SCHEMA}"]
     for name, cell in expectation.items():
-        for part, key in (("pass", None), ("skip", "skip")):
+        for part, told in to_data({name: cell})[name].items():
             lines += ["", f"[cells.{_text(name)}.{part}]"]
-            for workload, expected in cell.items():
-                if (expected.skip is None) == (key is None):
-                    value = _list(expected.properties) if expected.skip is None else _text(expected.skip)
-                    lines.append(f"{_text(workload)} = {value}")
+            lines += [f"{_text(workload)} = {_list(what) if part == 'pass' else _text(what)}" for workload, what in told.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -84,12 +81,7 @@ def _text(text: str) -> str:
 
 def load(path: Path) -> Expectation:
     """Read a file.  UsageError names it and the key that is wrong."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read the expectation {path}: {e}") from e
-    except tomllib.TOMLDecodeError as e:
-        raise UsageError(f"{path}: {e}") from e
+    data = tomlfile.read(path, "the expectation")
     if data.get("schema") != SCHEMA:
         raise UsageError(f"{path}: schema {data.get('schema')!r:.40}, this ksm-harness reads {SCHEMA}; record it again")
     return from_data(data.get("cells", {}), f"{path}: cells")

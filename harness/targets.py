@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import tomlfile
 from harness.errors import UsageError
 
 BUILTIN = Path(__file__).with_name("targets.toml")
@@ -139,12 +139,7 @@ def _row(name: str, row: dict[str, typing.Any], path: Path) -> Target:
 
 
 def _read(path: Path, builtin: Rows) -> dict[str, dict[str, typing.Any]]:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read the target table {path}: {e}") from e
-    except tomllib.TOMLDecodeError as e:
-        raise UsageError(f"{path}: {e}") from e
+    data = tomlfile.read(path, "the target table")
     _check_names(data, path)
     return {name: _whole(name, data, builtin, path) for name in data}
 

@@ -8,11 +8,11 @@ reason = "why, from the kernel's source"
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import tomlfile
 from harness.errors import UsageError
 
 EQUIVALENT = "equivalent"  # no program can tell it from the unmodified kernel
@@ -44,10 +44,5 @@ def load(path: Path | None) -> Mapping[str, Argument]:
     """Arguments by the mutants' names.  UsageError names file and entry."""
     if path is None:
         return {}
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read {path}: {e}") from e
-    except tomllib.TOMLDecodeError as e:
-        raise UsageError(f"{path}: {e}") from e
+    data = tomlfile.read(path)
     return {name: _entry(name, value, path) for name, value in data.items()}
