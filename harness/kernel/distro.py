@@ -129,25 +129,14 @@ def _keep(source: Source, target: Target, package: Package, root: Path, store: S
             names.append(f"{name}.ko")
             (fresh / "modules" / names[-1]).write_bytes(data)
         banner = read_banner(fresh / "image")
-        made = Kernel(
-            key=place.name,
-            directory=place,
+        made = kernel.ready(
+            place,
+            ["config", "System.map"],
             target=target.name,
-            image=place / "image",
-            vmlinux=None,
-            config=place / "config",
-            system_map=place / "System.map",
             release=banner.release or package.release,
             compiler=banner.compiler,
-            linker="",
             source=str(source.spec),
             identity=f"{package.name}={package.version}",
-            revision="",
-            patches=(),
-            fragments=(),
-            warnings=(),
-            seconds=0.0,
-            cached=False,
             modules=tuple(names),
         )
         made.save(fresh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,45 @@ class Kernel:
     def save(self, directory: Path) -> None:
         """Write kernel.json, the last file of a finished kernel, into ``directory``."""
         write_atomically(directory / "kernel.json", json.dumps(self.facts(), indent=1, ensure_ascii=True) + "\n")
+
+
+def ready(
+    place: Path,
+    files: Collection[str],
+    *,
+    target: str,
+    release: str,
+    compiler: str,
+    source: str,
+    identity: str,
+    modules: tuple[str, ...] = (),
+) -> Kernel:
+    """A kernel that was built elsewhere; of vmlinux, config and System.map it has what ``files`` names."""
+
+    def kept(name: str) -> Path | None:
+        return place / name if name in files else None
+
+    return Kernel(
+        key=place.name,
+        directory=place,
+        target=target,
+        image=place / "image",
+        vmlinux=kept("vmlinux"),
+        config=kept("config"),
+        system_map=kept("System.map"),
+        release=release,
+        compiler=compiler,
+        linker="",
+        source=source,
+        identity=identity,
+        revision="",
+        patches=(),
+        fragments=(),
+        warnings=(),
+        seconds=0.0,
+        cached=False,
+        modules=modules,
+    )
 
 
 def directory_of(store: Store, key: str) -> Path:

@@ -73,26 +73,14 @@ def _copy(source: Source, target: Target, store: Store, place: Path, near: dict[
         with (fresh / "image").open("rb") as f:
             if hashlib.file_digest(f, "sha256").hexdigest() != source.identity:
                 raise UsageError(f"{source.root} changed while it was being copied; run again")
-        kept = {name: place / name if path else None for name, path in near.items()}
-        made = Kernel(
-            key=place.name,
-            directory=place,
+        made = kernel.ready(
+            place,
+            [name for name, path in near.items() if path],
             target=target.name,
-            image=place / "image",
-            vmlinux=kept["vmlinux"],
-            config=kept["config"],
-            system_map=kept["System.map"],
             release=banner.release,
             compiler=banner.compiler,
-            linker="",
             source=str(source.spec),
             identity=source.identity,
-            revision="",
-            patches=(),
-            fragments=(),
-            warnings=(),
-            seconds=0.0,
-            cached=False,
         )
         made.save(fresh)
     return made
