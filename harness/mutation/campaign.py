@@ -248,7 +248,7 @@ class Campaign:
             stopped = any("--fail-fast" in w.reason for w in cell.workloads)
             fast = not mutant.benign and not stopped
             judgement, cell, order = await self._guest(ground, mutant, runners, directory, teller, fast)
-        elif fate.right(mutant, judgement) is False:
+        elif fate.misnamed(mutant, judgement):
             judgement = await self._second_look(ground, mutant, runners, directory, teller, judgement)
         costs = tuple((w.workload, w.seconds) for w in cell.workloads if w.verdict is Verdict.PASS)
         ran = order[: order.index(judgement.workload) + 1] if judgement.workload in order else order
@@ -257,7 +257,10 @@ class Campaign:
     async def _second_look(
         self, ground: _Ground, mutant: Mutant, runners: tuple[Runner, ...], directory: Path, teller: Teller, first: Judgement
     ) -> Judgement:
-        """Another property than the expected one was named: do those workloads that show the expected one name it, too?"""
+        """Only other properties than the expected ones were named, by whichever workload came first.
+
+        Do those workloads that show the expected ones name them, too?
+        """
         showing = tuple(r for r in runners if set(r.properties) & set(mutant.expected))
         if not showing:
             return first

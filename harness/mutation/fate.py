@@ -123,6 +123,13 @@ def right(mutant: Mutant, judgement: Judgement) -> bool | None:
     return named or (None if judgement.verdict in (Verdict.CRASH, Verdict.HANG) else False)
 
 
+def misnamed(mutant: Mutant, judgement: Judgement) -> bool:
+    """Whether it was killed, by a crash perhaps, and only other properties than the expected ones were named."""
+    if not mutant.expected or judgement.fate is not Fate.KILLED:
+        return False
+    return bool(judgement.named) and not set(mutant.expected) & set(judgement.named)
+
+
 def exit_code(fates: Sequence[tuple[Fate, str]]) -> ExitCode:
     """Of a campaign, from each mutant's fate and what is argued of it: a survivor that is equivalent is none."""
     if any(fate.bad and not (fate is Fate.SURVIVED and argued == "equivalent") for fate, argued in fates):

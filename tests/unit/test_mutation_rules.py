@@ -55,6 +55,8 @@ def test_another_property_is_still_a_kill() -> None:
     assert told.fate is Fate.KILLED
     assert fate.right(M, told) is False
     assert fate.right(dataclasses.replace(M, expected=()), told) is None
+    assert fate.misnamed(M, told)
+    assert not fate.misnamed(dataclasses.replace(M, expected=()), told)
 
 
 def test_a_crash_kills_for_the_property_in_progress() -> None:
@@ -62,7 +64,10 @@ def test_a_crash_kills_for_the_property_in_progress() -> None:
     told = judge(M, crash)
     assert (told.fate, told.verdict, told.signature, told.finding) == (Fate.KILLED, "CRASH", "CRASH:P5", "BUG: unable to handle")
     assert fate.right(M, told) is None
+    assert fate.misnamed(M, told)
     assert fate.right(dataclasses.replace(M, expected=("P5",)), told) is True
+    assert not fate.misnamed(dataclasses.replace(M, expected=("P5",)), told)
+    assert not fate.misnamed(M, judge(M, dataclasses.replace(crash, findings=(), prop="")))  # nothing to compare with
 
 
 @pytest.mark.parametrize("verdict", [Verdict.LOST, Verdict.INFRA, Verdict.BOOT])
