@@ -120,6 +120,7 @@ void j_settings(void)
 		{ "lru_gen", "/sys/kernel/mm/lru_gen/enabled" },
 		{ "zswap", "/sys/module/zswap/parameters/enabled" },
 		{ "smart_scan", KSM_DIR "/smart_scan" },
+		{ "damon_stat", "/sys/module/damon_stat/parameters/enabled" },
 	};
 
 	j_open("settings", '{');

@@ -210,6 +210,8 @@ static struct tunable {
 	{ THP_DIR "/khugepaged/scan_sleep_millisecs", "khugepaged_sleep", "1000000000", PINNED, "" },
 	{ "/sys/kernel/mm/lru_gen/enabled", "lru_gen", "0", PINNED, "" },
 	{ "/sys/module/zswap/parameters/enabled", "zswap", "N", PINNED, "" },
+	/* It takes young bits away, and for a moment has a reference to a page, or its lock (mm/damon/stat.c, 6.17). */
+	{ "/sys/module/damon_stat/parameters/enabled", "damon_stat", "N", PINNED, "" },
 	{ KSM_DIR "/advisor_mode", "advisor_mode", "none", ALWAYS, "" },
 	{ KSM_DIR "/smart_scan", "smart_scan", "0", KEPT, "" },
 	{ KSM_DIR "/use_zero_pages", "use_zero_pages", "0", KEPT, "" },

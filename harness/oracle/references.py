@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from harness.findings import Tier
 from harness.oracle import rmap
 from harness.oracle.address_space import Mm
-from harness.oracle.ageing import look, make_old, take_references
+from harness.oracle.ageing import Look, look, make_old, take_references
 from harness.oracle.judge import Difference, Places, pages
 from harness.oracle.memory import Page, Pte
 from harness.oracle.model import Model
 from harness.oracle.records import Fields
+from harness.oracle.setup import Setup
 
 
 def judge_idle(model: Model, mm: Mm, area: str, start: int, ret: Fields, count: int) -> list[Difference]:
@@ -30,7 +31,7 @@ def judge_idle(model: Model, mm: Mm, area: str, start: int, ret: Fields, count: 
         expected = page.idle and not any(young)
         if page.idle:
             take_references(page)
-        if bool(idle[0]) != expected:
+        if bool(idle[0]) != expected and not model.memory.setup.damon:  # who sets the bit as well (damon_ptep_mkold)
             wrong.setdefault(expected, Places()).add(mm.name, area, start + i - mm.areas[area].start)
             page.unsure = True
     return [_idle(expected, places) for expected, places in wrong.items()]
@@ -111,8 +112,8 @@ class Ageing:
             if looked.locked or looked.count is None:
                 continue
             place, prop = (mm.name, area, index), "P12" if looked.count == looked.everywhere else "P13"
-            if model.memory.setup.lru_gen:  # what ageing has found in page tables no walk finds again
-                if first + later > looked.count:
+            if (bounds := _bounds(looked, model.memory.setup)) is not None:
+                if walks and not bounds[0] <= first + later <= bounds[1]:
                     counts.add(prop, place, looked.count, first + later)
                 continue
             gone = all(final.get(pte) == "S" for pte in page.ptes)
@@ -127,7 +128,7 @@ class Ageing:
             elif first and walks == 1 and gone:
                 unheeded.add("P12", place, 2, 1)
         self._apply(walked)
-        if model.memory.setup.lru_gen:
+        if model.memory.setup.lru_gen or model.memory.setup.damon:
             _age(self.looks)
         return [*_miscounted(counts), *_still_referenced(again), *_unheeded(unheeded)]
 
@@ -142,8 +143,21 @@ class Ageing:
                 page.mlock.unsure = True
 
 
+def _bounds(looked: Look, setup: Setup) -> tuple[int, int] | None:
+    """Least and most of what all walks count together, where others take young bits away before; None: they do not."""
+    assert looked.count is not None
+    if not setup.lru_gen and not setup.damon:
+        return None
+    least, most = min(looked.count, 1), looked.count
+    if setup.damon:  # what it took is one reference of the page, for whoever asks first; other memcgs' ptes are in it
+        most = max(most, min(most + 1, looked.everywhere if looked.everywhere is not None else most + 1))
+    if setup.lru_gen:  # what ageing has found in page tables no walk finds again
+        least = 0
+    return least, most
+
+
 def _age(pages: Iterable[Page]) -> None:
-    """Ageing by generations: whether it came to a page table that is still there is not known."""
+    """Ageing by others: whether it came to what is still there is not known."""
     for page in pages:
         page.young = page.young and None
         for pte in page.ptes:

@@ -30,6 +30,10 @@ class Setup:
     huge_pages: tuple[int, ...] = ()
     # ksmd leaves pages out that have not merged for long (mm/ksm.c: should_skip_rmap_item).
     smart_scan: bool = False
+    # Samples of all memory are made old every few ms: a walk takes the page's young bits away, of all mms, and the page
+    # remembers that as one reference, which the next walk counts whatever memcg it is for (DAMON_STAT, 6.17 on:
+    # mm/damon/ops-common.c: damon_ptep_mkold; mm/rmap.c: folio_referenced_one).
+    damon: bool = False
     # ksmd is stepped by run=1 for as long as one scan takes, so that run is 0 whenever somebody looks (begin: stepping).
     stepped_by_run: bool = False
 
@@ -47,6 +51,7 @@ def setup_from(hello: Mapping[str, Any], begin: Mapping[str, Any]) -> Setup:
         huge_pages=_huge_pages(told.get("huge_kb"), decimal(hello.get("page_size")) or 4096),
         swap_readahead=bool(decimal(told.get("page_cluster"))),
         smart_scan=bool(decimal(told.get("smart_scan"))),
+        damon=told.get("damon_stat") == "Y",
         stepped_by_run=begin.get("stepping") == "run",
     )
 

@@ -27,9 +27,9 @@ def watched(story: Story, references: list[list[int]], attempts: Any = None, kee
     return story.op("reclaim", results, memcg=story.memcg, keep=list(keep), watch=["P1", "a", 0, N])
 
 
-def forked(p: str = "P12") -> Story:
+def forked(p: str = "P12", hello: Record = HELLO) -> Story:
     """P1 and P2 merged, C a fork of P1 and D one of P2; all ptes old."""
-    story = Story(p=p)
+    story = Story(p=p, hello=hello)
     story.merged("P1", "P2")
     story.fork("P1", "C")
     story.fork("P2", "D")
@@ -353,3 +353,34 @@ def test_a_guest_that_does_not_tell_the_mark_or_keeps_generations_is_not_asked_f
         story = Story(p="P1", hello={**HELLO, **told})
         story.merged()
         assert story.observe(not_referenced) == []
+
+
+# Others that look for references.
+
+DAMON = HELLO | {"settings": {"damon_stat": "Y"}}
+
+
+@pytest.mark.parametrize(("seen", "wrong"), [(0, True), (1, False), (2, False), (4, False), (5, True)])
+def test_what_damon_took_is_one_reference_of_the_page(seen: int, wrong: bool) -> None:
+    """Any of four ptes may have been made old before reclaim came, at different times."""
+    story = forked(hello=DAMON)
+    for actor in ("P1", "P2", "C", "D"):
+        story.on("touch", actor)
+    assert [f.signature for f in watched(story, [[N, seen, 0, 2]])] == ["P12:references:reclaim"] * wrong
+
+
+@pytest.mark.parametrize(("damon", "seen", "wrong"), [(True, 0, False), (True, 1, False), (True, 2, True), (False, 1, True)])
+def test_what_damon_took_counts_for_any_memcg(damon: bool, seen: int, wrong: bool) -> None:
+    story = forked("P13", hello=DAMON if damon else HELLO)
+    for actor in ("P1", "C"):
+        story.op("move", actor=actor, memcg="u")
+        story.on("touch", actor)
+    assert [f.signature for f in watched(story, [[N, seen, 0, 2]])] == ["P13:references:reclaim"] * wrong
+
+
+def test_damon_sets_idle_bits_as_well() -> None:
+    for hello in (DAMON, HELLO):
+        story = forked(hello=hello)
+        story.on("idle_set", "P1")
+        story.on("touch", "C")
+        assert bool(story.on("idle_read", "P1", results={"idle": [[N, 1]]})) is (hello is HELLO)
