@@ -67,7 +67,7 @@ def end(process: subprocess.Popen[bytes]) -> bool:
 
 @contextlib.contextmanager
 def lock(store: Store, name: str) -> Iterator[int]:
-    """As Store.lock, but the waiting can be interrupted."""
+    """As Store.try_lock, but waiting until it is free; the waiting can be interrupted."""
     while True:
         check()
         with store.try_lock(name) as fd:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import interruption
 from harness.errors import BuildError, HostError, UsageError
 from harness.image import cpio
 from harness.packages import install_command, packages
@@ -126,7 +127,7 @@ def make_image(target: Target, store: Store, extra: Sequence[Path] = (), modules
     key = _key(target, [*programs, *headers, *modules], version)
     place = store.root / "images" / key
     store.pin(place)
-    with store.lock(f"image-{key}"):
+    with interruption.lock(store, f"image-{key}"):
         if not place.exists():
             with store.making(place) as fresh:
                 _compile(target, gcc, programs, fresh / "init")

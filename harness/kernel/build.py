@@ -211,6 +211,7 @@ def _compile(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progre
         return _keep(plan, kbuild, place, time.monotonic() - began, warnings, store)
 
 
+@interruption.interruptible()
 def build(
     source: Source,
     target: Target,
@@ -242,13 +243,12 @@ def build(
     if not force and (found := _found(plan, store, place)):
         return found
     jobs = jobs or os.cpu_count() or 1
-    with interruption.interruptible():
-        with store.try_lock(f"kernel-{plan.key}") as free:
-            if free is not None:
-                return _locked(plan, store, place, jobs, progress, force)
-        _tell(progress, f"{target.name}: another run builds this very kernel; waiting for it")
-        with interruption.lock(store, f"kernel-{plan.key}"):
-            return _locked(plan, store, place, jobs, progress, False)
+    with store.try_lock(f"kernel-{plan.key}") as free:
+        if free is not None:
+            return _locked(plan, store, place, jobs, progress, force)
+    _tell(progress, f"{target.name}: another run builds this very kernel; waiting for it")
+    with interruption.lock(store, f"kernel-{plan.key}"):
+        return _locked(plan, store, place, jobs, progress, False)
 
 
 def _ready(made: Kernel, source: Source, target: Target, paths: Sequence[Path]) -> Kernel:

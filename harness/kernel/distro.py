@@ -16,14 +16,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness import interruption
 from harness.errors import HostError, UsageError
 from harness.kernel import kernel
 from harness.kernel.kernel import Kernel
 from harness.kernel.make import Progress
 from harness.source import Source, distro
+from harness.source.apt import DownloadError
 from harness.source.banner import read_banner
 from harness.source.command import require, run
-from harness.source.debian import DownloadError
 from harness.source.distro import Flavour, Package
 from harness.store import Store
 from harness.targets import Target
@@ -70,7 +71,7 @@ def _wrapped(
     key = hashlib.sha256(repr((FORMAT, package, flavour, target.kernel_arch, MODULES)).encode()).hexdigest()[:32]
     place = kernel.directory_of(store, key)
     store.pin(place)
-    with store.lock(f"kernel-{key}"):
+    with interruption.lock(store, f"kernel-{key}"):
         found = kernel.load(place)
         if not found:
             if progress:

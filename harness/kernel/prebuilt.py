@@ -8,6 +8,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from harness import interruption
 from harness.errors import HostError, UsageError
 from harness.kernel import kernel
 from harness.kernel.kernel import Kernel
@@ -49,7 +50,7 @@ def wrap(source: Source, target: Target, store: Store) -> Kernel:
     key = hashlib.sha256(repr((source.identity, target.name, sizes)).encode()).hexdigest()[:32]
     place = kernel.directory_of(store, key)
     store.pin(place)
-    with store.lock(f"kernel-{key}"):
+    with interruption.lock(store, f"kernel-{key}"):
         found = kernel.load(place)
         if not found:
             found = _copy(source, target, store, place, near)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import interruption
 from harness.errors import HostError, UsageError
-from harness.source.debian import LISTS_MAX_AGE, Apt, apts, natural
+from harness.source.apt import LISTS_MAX_AGE, Apt, apts, fetch, natural
 from harness.source.spec import Spec
 from harness.store import Store, write_atomically
 
@@ -97,14 +97,10 @@ def _search(spec: Spec, flavour: Flavour, store: Store, etc: Path, without: Coll
     whys: list[str] = []
     seen: set[str] = set()
     for apt in apts(store, etc, flavour.architecture):
-        stale = apt.lists_age() >= LISTS_MAX_AGE
-        if not stale and (found := _in(apt, spec, flavour, seen, without)):
+        found, why = apt.ask(lambda apt: _in(apt, spec, flavour, seen, without))
+        if found:
             return found
-        why = apt.update()
         whys += [why] if why else []
-        if found := _in(apt, spec, flavour, seen, without):
-            apt.mark_updated()
-            return found
     if whys and not seen:
         raise HostError(f"{spec}: the package lists could not be fetched: {whys[0]}")
     what = f"no version {spec.version} of a package" if spec.version else "no package"
@@ -134,7 +130,4 @@ def parts(release: str, depends: str) -> list[Package]:
 
 def download(package: Package, flavour: Flavour, store: Store, into: Path, etc: Path = Path("/etc/apt")) -> Path:
     """The package's file, in the directory ``into``.  HostError when it cannot be had."""
-    with interruption.lock(store, "apt"):
-        all_apts = list(apts(store, etc, flavour.architecture))
-        knowing = next((apt for apt in all_apts if package.version in apt.versions(package.name)), all_apts[0])
-        return knowing.download(package.name, package.version, into)
+    return fetch(package.name, package.version, store, into, etc, flavour.architecture)

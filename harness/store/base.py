@@ -43,20 +43,11 @@ class Store:
             raise HostError(f"cannot make the store {self.root}: {e.strerror}; set KSM_HARNESS_STORE") from e
 
     @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[int]:
-        """Hold the lock ``name``, waiting for it.
-
-        Gives its file descriptor: a process that inherits it holds the lock too, until it ends.
-        """
-        with (self.root / "locks" / name).open("w") as f:
-            fcntl.flock(f, fcntl.LOCK_EX)
-            yield f.fileno()
-
-    @contextlib.contextmanager
     def try_lock(self, name: str, shared: bool = False) -> Iterator[int | None]:
-        """Hold the lock ``name`` if it is free: gives its file descriptor (see ``lock``), or None when it was not free.
+        """Hold the lock ``name`` if it is free, or get None: harness.interruption.lock waits for one.
 
-        Those who hold it ``shared`` do not exclude each other.
+        Gives its file descriptor: a process that inherits it holds the lock too, until it ends.  Those who hold it ``shared``
+        do not exclude each other.
         """
         with (self.root / "locks" / name).open("w") as f:
             try:

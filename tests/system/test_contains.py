@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.source import debian, mechanism, parse_spec, resolve
+from harness.source import apt, debian, mechanism, parse_spec, resolve
 from harness.store import Store
 
 from .conftest import MUTANTS, Ended, execute
@@ -66,8 +66,8 @@ def test_every_kernel_that_debian_has(tmp_path: Path) -> None:
         tree, scratch = tmp_path / name, tmp_path / f"{name}.package"
         tree.mkdir()
         scratch.mkdir()
-        spec = parse_spec(f"debian:{name}")
-        package = debian.download(spec, "", store, scratch)
+        version = debian.version_of(parse_spec(f"debian:{name}"), store)
+        package = apt.fetch(f"linux-source-{name}", version, store, scratch)
         wanted = [f"linux-source-{name}/{path}" for path in ("Makefile", "arch/Kconfig", mechanism.KSM, *mechanism.AROUND)]
         script = (
             f"dpkg-deb --fsys-tarfile {package} | tar -xO --wildcards './usr/src/linux-source-*.tar.*' | xz -dc |"

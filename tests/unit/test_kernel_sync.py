@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import interruption
 from harness.errors import BuildError
 from harness.kernel import slots, sync
 from harness.kernel.slots import Slot
@@ -34,7 +35,7 @@ def store(tmp_path: Path) -> Store:
 def slot(store: Store) -> Iterator[Slot]:
     directory = store.root / "work/family-0"
     directory.mkdir()
-    with store.lock(slots.lock_name(directory)) as lock:
+    with interruption.lock(store, slots.lock_name(directory)) as lock:
         yield Slot(directory, (lock,))
 
 
@@ -271,7 +272,7 @@ def test_one_that_is_being_filled_is_waited_for(store: Store) -> None:
         with slots.acquire(store, "f", "o-b", "X", filler("X")) as slot:
             names.append(slot.directory.name)
 
-    with store.lock("work-f-0"):
+    with interruption.lock(store, "work-f-0"):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.3)

@@ -9,11 +9,9 @@ import shutil
 import signal
 import subprocess
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,23 +20,17 @@ from harness.cli import main
 from harness.errors import ExitCode, HostError, UsageError
 from harness.interruption import Interrupted, interrupt
 from harness.source import debian, parse_spec, resolve, suites
+from harness.source.apt import LISTS_MAX_AGE
 from harness.source.resolve import release_of
 from harness.store import Store
 
-pytestmark = pytest.mark.skipif(not all(map(shutil.which, ("apt-get", "dpkg-deb"))), reason="needs apt and dpkg")
+from .debian_archive import Archive, Mirror, control, interrupting, needs_apt, nothing_is_left, stalling, stanza
+
+pytestmark = needs_apt
 
 
-class Archive:
-    """A Debian archive of linux-source packages, in a directory."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root / "archive"
-        self.etc = root / "etc"
-        self.root.mkdir()
-        for name in ("sources.list.d", "preferences.d", "trusted.gpg.d", "apt.conf.d"):
-            (self.etc / name).mkdir(parents=True)
-        (self.etc / "sources.list").write_text(f"deb [trusted=yes] file:{self.root} ./\n")
-        self.stanzas: list[str] = []
+class Sources(Archive):
+    """An archive of linux-source packages."""
 
     def add(self, version: str, kind: str = "xz") -> None:
         build = self.root.parent / f"build-{version}"
@@ -50,26 +42,12 @@ class Archive:
         (build / "deb/usr/share/doc").mkdir(parents=True)
         with tarfile.open(build / f"deb/usr/src/linux-source-6.1.tar.{kind}", f"w:{kind}") as tar:  # type: ignore[call-overload]
             tar.add(tree, "linux-source-6.1")
-        control = (
-            f"Package: linux-source-6.1\nVersion: {version}\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n"
-        )
-        (build / "deb/DEBIAN").mkdir()
-        (build / "deb/DEBIAN/control").write_text(control)
-        deb = self.root / f"linux-source-6.1_{version}_all.deb"
-        subprocess.run(
-            ["dpkg-deb", "--build", "--root-owner-group", str(build / "deb"), str(deb)], check=True, capture_output=True
-        )
-        digest = hashlib.sha256(deb.read_bytes()).hexdigest()
-        self.stanzas.append(f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n")
-        (self.root / "Packages").write_text("\n".join(self.stanzas))
-
-    def vanish(self) -> None:
-        shutil.rmtree(self.root)
+        self.pack(build / "deb", "linux-source-6.1", version)
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    archive = Archive(tmp_path)
+def archive(tmp_path: Path) -> Sources:
+    archive = Sources(tmp_path)
     archive.add("6.1.9-1")
     return archive
 
@@ -80,19 +58,19 @@ def store(tmp_path: Path) -> Store:
 
 
 def outdate(store: Store) -> None:
-    long_ago = time.time() - 2 * debian.LISTS_MAX_AGE
+    long_ago = time.time() - 2 * LISTS_MAX_AGE
     for path in [*store.root.glob("facts/apt*/updated"), *store.root.glob("facts/apt/candidate-*")]:
         os.utime(path, (long_ago, long_ago))
 
 
-def get(text: str, store: Store, archive: Archive) -> str:
+def get(text: str, store: Store, archive: Sources) -> str:
     tree, version = debian.locate(parse_spec(text), store, archive.etc)
     assert (tree / "version").read_text() == version
     assert release_of(tree) == "6.1.1"
     return version
 
 
-def test_download_unpack_and_again_without_archive(archive: Archive, store: Store) -> None:
+def test_download_unpack_and_again_without_archive(archive: Sources, store: Store) -> None:
     assert get("debian:6.1", store, archive) == "6.1.9-1"
     assert list((store.root / "facts/apt/state/lists").glob("*Packages*")), "apt's lists are in the store"
     archive.vanish()
@@ -101,13 +79,13 @@ def test_download_unpack_and_again_without_archive(archive: Archive, store: Stor
     assert not list((store.root / "tmp").iterdir())
 
 
-def test_newest_is_the_default_and_pins_work(archive: Archive, store: Store) -> None:
+def test_newest_is_the_default_and_pins_work(archive: Sources, store: Store) -> None:
     archive.add("6.1.10-1", "gz")
     assert get("debian:6.1", store, archive) == "6.1.10-1"
     assert get("debian:6.1=6.1.9-1", store, archive) == "6.1.9-1"
 
 
-def test_lists_of_today_are_not_fetched_again_but_old_ones_are(archive: Archive, store: Store) -> None:
+def test_lists_of_today_are_not_fetched_again_but_old_ones_are(archive: Sources, store: Store) -> None:
     assert get("debian:6.1", store, archive) == "6.1.9-1"
     archive.add("6.1.10-1")
     assert get("debian:6.1", store, archive) == "6.1.9-1"
@@ -115,13 +93,13 @@ def test_lists_of_today_are_not_fetched_again_but_old_ones_are(archive: Archive,
     assert get("debian:6.1", store, archive) == "6.1.10-1"
 
 
-def test_a_pin_that_the_lists_lack_fetches_them(archive: Archive, store: Store) -> None:
+def test_a_pin_that_the_lists_lack_fetches_them(archive: Sources, store: Store) -> None:
     get("debian:6.1", store, archive)
     archive.add("6.1.8-1")
     assert get("debian:6.1=6.1.8-1", store, archive) == "6.1.8-1"
 
 
-def test_without_archive_the_newest_in_the_store_serves(archive: Archive, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_archive_the_newest_in_the_store_serves(archive: Sources, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     archive.add("6.1.10-1")
     get("debian:6.1=6.1.9-1", store, archive)
     get("debian:6.1=6.1.10-1", store, archive)
@@ -134,63 +112,57 @@ def test_without_archive_the_newest_in_the_store_serves(archive: Archive, store:
     assert "which is in the store" in caplog.text
 
 
-def test_without_archive_and_empty_store(archive: Archive, store: Store) -> None:
+def test_without_archive_and_empty_store(archive: Sources, store: Store) -> None:
     archive.vanish()
     with pytest.raises(HostError, match=r"debian:6\.1: the package lists could not be fetched"):
         get("debian:6.1", store, archive)
 
 
-def test_what_apt_does_not_know(archive: Archive, store: Store) -> None:
+def test_what_apt_does_not_know(archive: Sources, store: Store) -> None:
     with pytest.raises(UsageError, match=r"no package linux-source-6\.99, but 6\.1; add a suite .* /etc/apt/sources\.list\.d"):
         get("debian:6.99", store, archive)
     with pytest.raises(UsageError, match=r"no such version .* it knows 6\.1\.9-1"):
         get("debian:6.1=6.1.7-1", store, archive)
 
 
-def test_no_apt_is_named(archive: Archive, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_apt_is_named(archive: Sources, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError, match="apt-get is missing"):
         get("debian:6.1", store, archive)
 
 
-def test_a_package_without_source_is_refused(archive: Archive, store: Store, tmp_path: Path) -> None:
+def test_a_package_without_source_is_refused(archive: Sources, store: Store, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    (tmp_path / "empty/DEBIAN").mkdir(parents=True)
-    control = "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n"
-    (tmp_path / "empty/DEBIAN/control").write_text(control)
-    subprocess.run(["dpkg-deb", "--build", str(tmp_path / "empty"), str(tmp_path / "x.deb")], check=True, capture_output=True)
+    (tmp_path / "empty").mkdir()
+    package = archive.pack(tmp_path / "empty", "x", "1")
     with pytest.raises(HostError, match="no source tarball"):
-        debian.unpack(tmp_path / "x.deb", scratch, tmp_path / "tree")
+        debian.unpack(package, scratch, tmp_path / "tree")
 
 
 class Suites:
     """A mirror of Debian in which each suite has one kernel; the host knows the first suite only."""
 
-    def __init__(self, archive: Archive, **kernels: str) -> None:
+    def __init__(self, archive: Sources, **kernels: str) -> None:
         self.etc, self.archive = archive.etc, archive
         architecture = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
         (package,) = archive.root.glob("*.deb")
-        digest = hashlib.sha256(package.read_bytes()).hexdigest()
         for name, series in kernels.items():
             suite = name.replace("_", "-")
             listed = f"main/binary-{architecture}/Packages"
-            stanza = (
-                f"Package: linux-source-{series}\nVersion: 6.1.9-1\nArchitecture: all\nMaintainer: x <x@example.org>\n"
-                f"Description: x\nFilename: {package.name}\nSize: {package.stat().st_size}\nSHA256: {digest}\n"
-            ).encode()
+            offered = stanza(control(f"linux-source-{series}", "6.1.9-1", "all"), package).encode()
             place = archive.root / "dists" / suite
             (place / listed).parent.mkdir(parents=True)
-            (place / listed).write_bytes(stanza)
+            (place / listed).write_bytes(offered)
             (place / "Release").write_text(
                 f"Origin: Debian\nSuite: {suite}\nCodename: {suite}\nArchitectures: {architecture}\nComponents: main\n"
-                f"Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n {hashlib.sha256(stanza).hexdigest()} {len(stanza)} {listed}\n"
+                f"Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n {hashlib.sha256(offered).hexdigest()} {len(offered)} {listed}\n"
             )
         first = next(iter(kernels))
         (self.etc / "sources.list").write_text(f"# of the host\ndeb [trusted=yes] file:{archive.root} {first} main\n")
 
 
-def test_debians_other_suites_on_the_same_mirror(archive: Archive, store: Store) -> None:
+def test_debians_other_suites_on_the_same_mirror(archive: Sources, store: Store) -> None:
     Suites(archive, bookworm="6.1", trixie="6.12", bullseye="5.10", experimental="9.9")
     before = {path: path.read_bytes() for path in archive.etc.rglob("*") if path.is_file()}
     for series in ("6.1", "6.12", "5.10"):
@@ -202,12 +174,12 @@ def test_debians_other_suites_on_the_same_mirror(archive: Archive, store: Store)
     assert {path: path.read_bytes() for path in archive.etc.rglob("*") if path.is_file()} == before, "the host's sources"
 
 
-def test_a_suite_that_the_mirror_lacks_does_not_matter(archive: Archive, store: Store) -> None:
+def test_a_suite_that_the_mirror_lacks_does_not_matter(archive: Sources, store: Store) -> None:
     Suites(archive, bookworm="6.1", trixie="6.12")
     assert get("debian:6.12", store, archive) == "6.1.9-1", "although there is no bullseye"
 
 
-def test_another_distribution_has_no_such_suites(archive: Archive, store: Store) -> None:
+def test_another_distribution_has_no_such_suites(archive: Sources, store: Store) -> None:
     Suites(archive, bookworm="6.1", trixie="6.12")
     release = archive.root / "dists/bookworm/Release"
     release.write_text(release.read_text().replace("Origin: Debian", "Origin: Other"))
@@ -235,65 +207,12 @@ def test_keys_are_those_of_the_host(name: str, entry: str, wanted: str, tmp_path
     assert [line for line in made if line.startswith(("Signed-By", "Trusted"))] == ([wanted] if wanted else [])
 
 
-class Mirror(ThreadingHTTPServer):
-    """Serves the archive over HTTP, and stops in the middle of the package."""
-
-    daemon_threads = True
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.root = root
-        self.stalled, self.over = threading.Event(), threading.Event()
-
-
-class Answer(BaseHTTPRequestHandler):
-    """To one request."""
-
-    server: Mirror
-
-    def do_GET(self) -> None:
-        path = self.server.root / Path(self.path).name
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if path.suffix == ".deb":
-            self.wfile.write(data[: len(data) // 2])
-            self.wfile.flush()
-            self.server.stalled.set()
-            self.server.over.wait(60)
-            return
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def mirror(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    server = Mirror(archive.root)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    (archive.etc / "sources.list").write_text(f"deb [trusted=yes] http://127.0.0.1:{server.server_port} ./\n")
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+def mirror(archive: Sources, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     locate = debian.locate
     monkeypatch.setattr(debian, "locate", lambda spec, store: locate(spec, store, archive.etc))
-    yield server
-    server.over.set()
-    server.shutdown()
-    server.server_close()
-
-
-def nothing_is_left(store: Store) -> None:
-    assert not list((store.root / "tmp").iterdir())
-    assert not list((store.root / "src").iterdir())
-    ours = str(store.root).encode()
-    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if ours in p.read_bytes()]
-    with store.try_lock("apt") as free:
-        assert free is not None
+    with stalling(archive, monkeypatch) as server:
+        yield server
 
 
 def test_a_download_in_another_thread_is_interrupted(mirror: Mirror, store: Store) -> None:
@@ -315,21 +234,7 @@ def test_an_interrupt_during_a_download(
     words: str, number: signal.Signals, mirror: Mirror, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KSM_HARNESS_STORE", str(store.root))
-    sent: list[float] = []
-
-    def send() -> None:
-        if mirror.stalled.wait(30):
-            sent.append(time.monotonic())
-            os.kill(os.getpid(), number)
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    old = signal.getsignal(signal.SIGTERM)
-    try:
+    with interrupting(mirror, number):
         code = main([words, "--kernel", "debian:6.1", *(["--out", str(tmp_path / "out")] if words == "run" else [])])
-    finally:
-        signal.signal(signal.SIGTERM, old)
-        sender.join()
     assert code == ExitCode.INTERRUPTED
-    assert time.monotonic() - sent[0] < 3
     nothing_is_left(store)

@@ -3,25 +3,31 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
-import hashlib
 import lzma
 import shutil
+import signal
 import struct
-import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
 from harness.errors import ExitCode, HostError, UsageError
+from harness.interruption import Interrupted, interrupt
+from harness.kernel import build
 from harness.kernel import distro as unpacked
 from harness.source import distro, parse_spec, resolve
 from harness.source.distro import FLAVOURS, Package
 from harness.store import Store
 from harness.targets import table
 
-pytestmark = pytest.mark.skipif(not all(map(shutil.which, ("apt-get", "dpkg-deb"))), reason="needs apt and dpkg")
+from .debian_archive import Archive, interrupting, needs_apt, nothing_is_left, stalling
+
+pytestmark = needs_apt
 
 X86, ARM = table()["x86_64"], table()["aarch64"]
 BANNER = b"\x7fELF" + bytes(0x220) + b"Linux version 6.1.0-9-amd64 (x@y) (gcc-12 (Debian) 12.2.0) #1 SMP\n\0"
@@ -31,17 +37,8 @@ def module(*needs: str) -> bytes:
     return b"\x7fELF code \0license=GPL\0depends=" + ",".join(needs).encode() + b"\0name=x\0"
 
 
-class Archive:
-    """A Debian archive of linux-image packages, in a directory."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root / "archive"
-        self.etc = root / "etc"
-        self.root.mkdir()
-        for name in ("sources.list.d", "preferences.d", "trusted.gpg.d", "apt.conf.d"):
-            (self.etc / name).mkdir(parents=True)
-        (self.etc / "sources.list").write_text(f"deb [trusted=yes] file:{self.root} ./\n")
-        self.stanzas: list[str] = []
+class Images(Archive):
+    """An archive of linux-image packages."""
 
     def add(self, name: str, version: str, architecture: str = "amd64", image: bytes = BANNER) -> Path:
         """One package with all that a kernel has."""
@@ -72,32 +69,17 @@ class Archive:
                 (build / f"boot/{file}-{release}").rename(directory / file)
             if kind == "modules":
                 (build / f"lib/modules/{release}/kernel").rename(directory / "kernel")
-            self.pack(self.root.parent / f"part-{kind}", f"linux-{kind}-{release}", version)
+            self.pack(self.root.parent / f"part-{kind}", f"linux-{kind}-{release}", version, "amd64")
         needs = [f"linux-{kind}-{release} (= {version})" for kind in ("base", "binary", "modules")]
         image = self.root.parent / "part-image"
         image.mkdir()
-        self.pack(image, f"linux-image-{release}", version, depends=f"dracut | initramfs-tools (>= 0.120), {', '.join(needs)}")
-
-    def pack(self, build: Path, name: str, version: str, architecture: str = "amd64", depends: str = "") -> Path:
-        """A directory as a package of the archive."""
-        control = (
-            f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: x <x@example.org>\nDescription: x\n"
-        )
-        if depends:
-            control += f"Depends: {depends}\n"
-        (build / "DEBIAN").mkdir()
-        (build / "DEBIAN/control").write_text(control)
-        deb = self.root / f"{name}_{version}_{architecture}.deb"
-        subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(build), str(deb)], check=True, capture_output=True)
-        digest = hashlib.sha256(deb.read_bytes()).hexdigest()
-        self.stanzas.append(f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n")
-        (self.root / "Packages").write_text("\n".join(self.stanzas))
-        return deb
+        needs.insert(0, "dracut | initramfs-tools (>= 0.120)")
+        self.pack(image, f"linux-image-{release}", version, "amd64", depends=", ".join(needs))
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    archive = Archive(tmp_path)
+def archive(tmp_path: Path) -> Images:
+    archive = Images(tmp_path)
     archive.add("linux-image-6.1.0-9-amd64", "6.1.27-1")
     return archive
 
@@ -119,7 +101,7 @@ def test_the_usual_kernels_of_a_series_the_newest_first() -> None:
     assert distro.newest(names, "6.12", "amd64") == ["linux-image-6.12.107+deb13-amd64", "linux-image-6.12.43+deb12-amd64"]
 
 
-def test_the_kernel_and_its_modules_in_the_order_of_their_needs(archive: Archive, store: Store) -> None:
+def test_the_kernel_and_its_modules_in_the_order_of_their_needs(archive: Images, store: Store) -> None:
     source = resolve(parse_spec("distro:6.1"), store)
     kernel = unpacked.wrap(source, X86, store, etc=archive.etc)
     assert kernel.image.read_bytes() == BANNER
@@ -140,7 +122,7 @@ def test_the_kernel_and_its_modules_in_the_order_of_their_needs(archive: Archive
     assert not list((store.root / "tmp").iterdir())
 
 
-def test_a_kernel_that_is_in_several_packages(archive: Archive, store: Store) -> None:
+def test_a_kernel_that_is_in_several_packages(archive: Images, store: Store) -> None:
     archive.split("7.2.13+deb14-amd64", "7.2.13-1")
     kernel = unpacked.wrap(resolve(parse_spec("distro:7.2"), store), X86, store, etc=archive.etc)
     assert kernel.image.read_bytes() == BANNER
@@ -158,7 +140,7 @@ def test_only_parts_of_the_same_kernel_are_fetched() -> None:
     ]
 
 
-def test_the_newest_or_the_one_that_is_named(archive: Archive, store: Store) -> None:
+def test_the_newest_or_the_one_that_is_named(archive: Images, store: Store) -> None:
     archive.add("linux-image-6.1.0-10-amd64", "6.1.38-1")
     amd64 = FLAVOURS["x86_64"]
     assert distro.find(parse_spec("distro:6.1"), amd64, store, archive.etc) == Package("linux-image-6.1.0-10-amd64", "6.1.38-1")
@@ -170,7 +152,7 @@ def test_the_newest_or_the_one_that_is_named(archive: Archive, store: Store) -> 
         distro.find(parse_spec("distro:6.3"), amd64, store, archive.etc)
 
 
-def test_a_package_that_is_listed_and_gone_gives_way_to_the_next(archive: Archive, store: Store) -> None:
+def test_a_package_that_is_listed_and_gone_gives_way_to_the_next(archive: Images, store: Store) -> None:
     archive.add("linux-image-6.1.0-10-amd64", "6.1.38-1").unlink()
     source = resolve(parse_spec("distro:6.1"), store)
     assert unpacked.wrap(source, X86, store, etc=archive.etc).identity == "linux-image-6.1.0-9-amd64=6.1.27-1"
@@ -178,7 +160,7 @@ def test_a_package_that_is_listed_and_gone_gives_way_to_the_next(archive: Archiv
         unpacked.wrap(resolve(parse_spec("distro:6.1=6.1.38-1"), store), X86, store, etc=archive.etc)
 
 
-def test_another_architecture_has_lists_of_its_own(archive: Archive, store: Store) -> None:
+def test_another_architecture_has_lists_of_its_own(archive: Images, store: Store) -> None:
     archive.add("linux-image-6.1.0-9-arm64", "6.1.27-1", "arm64", gzip.compress(BANNER))
     source = resolve(parse_spec("distro:6.1"), store)
     kernel = unpacked.wrap(source, ARM, store, etc=archive.etc)
@@ -210,3 +192,30 @@ def test_what_cannot_be_done_with_it_is_129(
     ):
         assert main(words) == ExitCode.USAGE, words
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["run", "build"])
+def test_an_interrupt_during_a_download(
+    words: str, archive: Images, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KSM_HARNESS_STORE", str(store.root))
+    monkeypatch.setattr(unpacked, "wrap", functools.partial(unpacked.wrap, etc=archive.etc))
+    with stalling(archive, monkeypatch) as mirror, interrupting(mirror, signal.SIGINT):
+        code = main([words, "--kernel", "distro:6.1", *(["--out", str(tmp_path / "out")] if words == "run" else [])])
+    assert code == ExitCode.INTERRUPTED
+    nothing_is_left(store)
+
+
+def test_two_runs_that_want_one_package_are_interrupted(archive: Images, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacked, "wrap", functools.partial(unpacked.wrap, etc=archive.etc))
+    source = resolve(parse_spec("distro:6.1"), store)
+    with stalling(archive, monkeypatch) as mirror, ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(build, source, X86, store) for _ in range(2)]
+        assert mirror.stalled.wait(30)
+        start = time.monotonic()
+        interrupt()
+        for ended in runs:  # one waits for the mirror, the other for its lock
+            with pytest.raises(Interrupted):
+                ended.result(10)
+    assert time.monotonic() - start < 3
+    nothing_is_left(store)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import interruption
 from harness.cli import main
 from harness.errors import HostError, UsageError
 from harness.kernel import contained, patches, slots, sync
@@ -111,7 +112,7 @@ def test_bare_repositories_worktrees_and_subdirectories(repository: Path, store:
 def test_neighbours_share_a_private_copy(repository: Path, store: Store) -> None:
     directory = store.root / "work/family-0"
     directory.mkdir()
-    with store.lock(slots.lock_name(directory)) as lock:
+    with interruption.lock(store, slots.lock_name(directory)) as lock:
         slot = Slot(directory, (lock,))
         one, two = of(repository, "v1", store), of(repository, "HEAD", store)
         assert one.family == two.family

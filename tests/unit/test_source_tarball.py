@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import interruption
 from harness.errors import HostError, UsageError
 from harness.kernel import slots, sync
 from harness.kernel.slots import Slot
@@ -101,7 +102,7 @@ def test_neighbours_share_a_private_copy_and_the_unpacked_trees_stay(tmp_path: P
     directory.mkdir()
     seven, eight = of(packed(tmp_path), store), of(packed(tmp_path, sublevel=8), store)
     assert seven.family == eight.family
-    with store.lock(slots.lock_name(directory)) as lock:
+    with interruption.lock(store, slots.lock_name(directory)) as lock:
         slot = Slot(directory, (lock,))
         sync.bring(seven, slot, {})
         assert (slot.src / "arch/x").stat().st_ino == (seven.root / "arch/x").stat().st_ino

@@ -40,6 +40,7 @@ def elsewhere(store: Store, code: str) -> subprocess.Popen[str]:
     program = f"""
 import sys
 from pathlib import Path
+from harness import interruption
 from harness.store import Store
 store = Store(Path({str(store.root)!r}))
 {code}
@@ -77,7 +78,7 @@ def test_try_lock(store: Store) -> None:
 
 
 def test_a_killed_process_holds_no_lock(store: Store) -> None:
-    process = elsewhere(store, "lock = store.lock('a'); lock.__enter__()")
+    process = elsewhere(store, "lock = interruption.lock(store, 'a'); lock.__enter__()")
     with store.try_lock("a") as free:
         assert free is None
     process.kill()
@@ -181,7 +182,7 @@ def test_gc_spares_what_another_process_uses(store: Store) -> None:
     process = elsewhere(
         store,
         "store.pin(store.root / 'kernels/k'); store.pin(store.root / 'src/debian-6.1-1')\n"
-        "lock = store.lock('work-f-0'); lock.__enter__()",
+        "lock = interruption.lock(store, 'work-f-0'); lock.__enter__()",
     )
     assert {entry.kind for entry in stores.entries(store) if entry.busy} == {"kernel", "source", "work"}
     assert kinds(stores.gc(store, 0)) == [("image", "i")]
