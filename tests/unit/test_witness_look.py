@@ -200,9 +200,9 @@ def test_any_memory_at_all() -> None:
             at = rolls.randrange(0x100, 0x4000 + 0x3000)
             value = rolls.choice((0, 0xFF, rolls.randrange(256)))
             os.pwrite(s.heap.fd, bytes([value]) * rolls.choice((1, 8)), at)
-        started = time.monotonic()
+        started = time.thread_time()
         looker.look()
-        assert time.monotonic() - started < 5
+        assert time.thread_time() - started < 5
         os.close(s.heap.fd)
 
 
@@ -212,10 +212,10 @@ def test_random_memory() -> None:
     words = [BASE + 8 * rolls.randrange(SIZE // 8) for _ in range(SIZE // 8)]
     for at, word in enumerate(words[0x800:], start=0x800):
         os.pwrite(heap.fd, word.to_bytes(8, "little"), 8 * at)
-    started = time.monotonic()
+    started = time.thread_time()
     graph = heap.looker().look()
     assert graph.faults
-    assert time.monotonic() - started < 20
+    assert time.thread_time() - started < 20
 
 
 def test_a_maple_tree_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
