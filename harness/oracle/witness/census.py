@@ -10,17 +10,29 @@ from harness.graph import Graph, Item, Node
 from harness.oracle.trees import State
 from harness.oracle.witness.lists import SEQNR_MASK, state
 from harness.oracle.witness.matching import Match, named
-from harness.oracle.witness.mismatch import Mismatch
+from harness.oracle.witness.mismatch import Mismatch, Rule
 
-_LIST = "stable_tree_append and remove_rmap_item_from_tree link and unlink an item, and count it, in one go"
-
-COUNTERS = {
-    "ksm_pages_shared": "stable nodes with an item",
-    "ksm_pages_sharing": "stable items beyond the first of each node",
-    "ksm_pages_unshared": "items with UNSTABLE_FLAG",
-    "ksm_rmap_items": "items in the lists of all mms",
-    "ksm_stable_node_chains": "chains in the stable trees",
-    "ksm_stable_node_dups": "stable nodes in chains",
+_READABLE = Rule("unreadable", "what is referred to is not freed: a reference too few, or a stray write")
+_OWN_LIST = Rule("item-list", "get_next_rmap_item")
+_ASCENDING = Rule("item-list", "get_next_rmap_item inserts where it has come to")
+_FRESH = Rule("item-age", "ksmd removes and inserts each unstable item anew (BUG_ON(age > 1))")
+_HEAD = Rule("item-head", "stable_tree_append and remove_rmap_item_from_tree link and unlink an item in one go")
+_LENGTH = Rule(
+    "hlist-length",
+    "stable_tree_append and remove_rmap_item_from_tree count the items that they link and unlink",
+    Tier.ACCOUNTING,
+)
+_MM_COUNT = Rule("mm-count", "mmdrop when the slot is freed")
+_COUNTERS = {
+    name: Rule(f"counter-{name.removeprefix('ksm_')}", counted, Tier.ACCOUNTING)
+    for name, counted in (
+        ("ksm_pages_shared", "stable nodes with an item"),
+        ("ksm_pages_sharing", "stable items beyond the first of each node"),
+        ("ksm_pages_unshared", "items with UNSTABLE_FLAG"),
+        ("ksm_rmap_items", "items in the lists of all mms"),
+        ("ksm_stable_node_chains", "chains in the stable trees"),
+        ("ksm_stable_node_dups", "stable nodes in chains"),
+    )
 }
 
 
@@ -28,12 +40,11 @@ def census(match: Match) -> Iterator[Mismatch]:
     """All that a look contradicts itself in, but for references (``references``)."""
     for fault in match.graph.faults:
         yield Mismatch(
-            "unreadable",
+            _READABLE,
             fault,
             f"what lies in the kernel's memory cannot be followed: {fault}",
             "structures that lead to each other",
             fault,
-            "what is referred to is not freed: a reference too few, or a stray write",
         )
     yield from _lists(match)
     yield from _nodes(match)
@@ -53,23 +64,21 @@ def _lists(match: Match) -> Iterator[Mismatch]:
             where = match.place(slot.mm, item.addr)
             if item.mm != slot.mm:
                 yield Mismatch(
-                    "item-list",
+                    _OWN_LIST,
                     ("list", address),
                     f"the rmap_item at {named(where)} is in the list of another mm",
                     "its own mm's",
                     f"mm {item.mm:#x} in the list of {slot.mm:#x}",
-                    "get_next_rmap_item",
                     places=(where,),
                     focus=(address,),
                 )
             if item.addr <= last:
                 yield Mismatch(
-                    "item-list",
+                    _ASCENDING,
                     ("order", address),
                     f"the rmap_list that {named(where)} is in does not ascend",
                     "ascending addresses",
                     f"{item.addr:#x} after {last:#x}",
-                    "get_next_rmap_item inserts where it has come to",
                     places=(where,),
                     focus=(address,),
                 )
@@ -99,12 +108,11 @@ def _nodes(match: Match) -> Iterator[Mismatch]:
         if state(item) is State.UNSTABLE and age > 1:
             where = match.place(item.mm, item.addr)
             yield Mismatch(
-                "item-age",
+                _FRESH,
                 ("age", item.address),
                 f"the rmap_item of {named(where)} is {age} scans old and still in the unstable tree",
                 "the last scan's",
                 f"{age} scans old",
-                "ksmd removes and inserts each unstable item anew (BUG_ON(age > 1))",
                 places=(where,),
                 focus=(item.address,),
             )
@@ -113,12 +121,11 @@ def _nodes(match: Match) -> Iterator[Mismatch]:
 def _item_head(match: Match, item: Item, what: str) -> Mismatch:
     where = match.place(item.mm, item.addr)
     return Mismatch(
-        "item-head",
+        _HEAD,
         ("head", item.address),
         f"the rmap_item of {named(where)} is {what}",
         "in the hlist of its head, once",
         f"head {item.head:#x}",
-        _LIST,
         places=(where,),
         focus=(item.address,),
         state=item.head,
@@ -130,16 +137,14 @@ def _length(match: Match, node: Node) -> Mismatch:
     where = tuple(match.place(i.mm, i.addr) for i in items)
     what = f"the stable node of {named(where[0])}" if where else f"a stable node without items (kpfn {node.kpfn:#x})"
     return Mismatch(
-        "hlist-length",
+        _LENGTH,
         ("length", node.address),
         f"{what} has rmap_hlist_len {node.length} with {len(node.items)} rmap_items",
         str(len(node.items)),
         str(node.length),
-        _LIST,
         places=where,
         focus=(node.address,),
         state=node.length - len(node.items),
-        tier=Tier.ACCOUNTING,
     )
 
 
@@ -158,14 +163,12 @@ def _counters(graph: Graph) -> Iterator[Mismatch]:
         seen = graph.counters.get(name)
         if seen is not None and seen != value:
             yield Mismatch(
-                f"counter-{name.removeprefix('ksm_')}",
+                _COUNTERS[name],
                 name,
                 f"{name} is {seen} where the kernel's own structures have {value}",
                 f"{name} {value}",
                 f"{name} {seen}",
-                COUNTERS[name],
                 state=seen - value,
-                tier=Tier.ACCOUNTING,
             )
 
 
@@ -176,11 +179,10 @@ def _mms(match: Match) -> Iterator[Mismatch]:
         if mm is not None and mm.count < 1 + (mm.users > 0):
             where = match.place(slot.mm, 0)[0]
             yield Mismatch(
-                "mm-count",
+                _MM_COUNT,
                 ("mm", slot.mm),
                 f"the mm of {where} is on ksmd's list and has mm_count {mm.count}",
                 "one for the slot (mmgrab in __ksm_enter), one as long as it has users",
                 f"mm_count {mm.count}, mm_users {mm.users}",
-                "mmdrop when the slot is freed",
                 state=mm.count,
             )

@@ -14,26 +14,33 @@ Place = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Mismatch:
-    """It is told at the first look that shows it, and again only when its ``state`` is another."""
+class Rule:
+    """What must hold: ``kind`` is what findings call a breach of it, ``why`` names the kernel's code that makes it hold."""
 
     kind: str
+    why: str
+    tier: Tier = Tier.SAFETY
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A rule is broken.  It is told at the first look that shows it, and again only when its ``state`` is another."""
+
+    rule: Rule
     subject: Hashable  # what it is of, the same at each look
     text: str  # a clause
     expected: str
     seen: str
-    why: str
     places: tuple[Place, ...] = ()
     focus: tuple[int, ...] = ()  # addresses of what is to be marked in a drawing
     state: Hashable = None
-    tier: Tier = Tier.SAFETY
 
 
 def differences(mismatches: Iterable[Mismatch], op: str, after: str) -> list[Difference]:
     """One difference for each kind.  ``after`` names the operation, ``op`` its kind."""
     kinds: dict[str, list[Mismatch]] = {}
     for mismatch in mismatches:
-        kinds.setdefault(mismatch.kind, []).append(mismatch)
+        kinds.setdefault(mismatch.rule.kind, []).append(mismatch)
     return [_difference(kind, found, op, after) for kind, found in kinds.items()]
 
 
@@ -45,10 +52,10 @@ def _difference(kind: str, found: list[Mismatch], op: str, after: str) -> Differ
     return Difference(
         kind=kind,
         op=op,
-        tier=first.tier,
+        tier=first.rule.tier,
         places=places,
         expected=first.expected,
         seen=first.seen,
-        why=first.why,
+        why=first.rule.why,
         summary=f"{first.text}{more}, after {after}",
     )

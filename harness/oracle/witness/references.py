@@ -16,13 +16,18 @@ from harness.graph import AnonVma, Graph, Item
 from harness.oracle.trees import State
 from harness.oracle.witness.lists import state
 from harness.oracle.witness.matching import Match, named
-from harness.oracle.witness.mismatch import Mismatch, Place
+from harness.oracle.witness.mismatch import Mismatch, Place, Rule
 
-_REFERENCES = (
+_UNIT = (
     "one for each stable rmap_item (get_anon_vma in try_to_merge_with_ksm_page), one while a vma is linked in it, and a root has "
     "one for each descendant (anon_vma_fork)"
 )
-_PUT = "each reference is put once, and the last one frees it (put_anon_vma on every path out of the stable tree)"
+_TOO_FEW, _TOO_MANY = Rule("reference-lost", _UNIT), Rule("reference-leak", _UNIT)
+_FREED = Rule(
+    "reference-leak", "each reference is put once, and the last one frees it (put_anon_vma on every path out of the stable tree)"
+)
+_KNOWN = Rule("anon-vma-vmas", "anon_vma_chain_link, unlink_anon_vmas")
+_COUNTS = Rule("anon-vma-count", "anon_vma_clone uses an anon_vma again that has less than two children and no active vma")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +102,11 @@ class References:
         for address, anon_vma in new.items():
             name = self._name(address)
             yield Mismatch(
-                "reference-leak",
+                _FREED,
                 ("leaked", address),
                 f"{name} has refcount {anon_vma.refcount} though nothing holds it any more: it will never be freed",
                 "refcount 0: freed",
                 f"refcount {anon_vma.refcount}",
-                _PUT,
                 places=name.places,
                 focus=(address,),
             )
@@ -127,12 +131,11 @@ class References:
         name = self._name(anon_vma.address)
         lost = f"{abs(delta)} reference{'s' * (abs(delta) != 1)} {'lost' if delta < 0 else 'too many'}"
         yield Mismatch(
-            "reference-lost" if delta < 0 else "reference-leak",
+            _TOO_FEW if delta < 0 else _TOO_MANY,
             ("refcount", anon_vma.address),
             f"{name} has refcount {anon_vma.refcount} where {right} is right ({held.words(anon_vma)}): {lost}",
             f"refcount {right}",
             f"refcount {anon_vma.refcount}",
-            _REFERENCES,
             places=name.places,
             focus=(anon_vma.address,),
             state=delta,
@@ -187,12 +190,11 @@ def _links(graph: Graph, anon_vma: AnonVma, children: int, name: Name) -> Iterat
     strangers = [v for v in anon_vma.vmas if v in graph.vmas and anon_vma.address not in graph.vmas[v].chain]
     if strangers:
         yield Mismatch(
-            "anon-vma-vmas",
+            _KNOWN,
             ("strangers", anon_vma.address),
             f"{name} leads to {len(strangers)} vmas that are not linked in it",
             "each anon_vma_chain is in the tree of its anon_vma and the list of its vma",
             f"{len(strangers)} in the tree only",
-            "anon_vma_chain_link, unlink_anon_vmas",
             places=name.places,
             focus=(anon_vma.address, *strangers),
             state=tuple(strangers),
@@ -203,12 +205,11 @@ def _links(graph: Graph, anon_vma: AnonVma, children: int, name: Name) -> Iterat
     for what, right, seen in (("num_active_vmas", active, anon_vma.active), ("num_children", children, anon_vma.children)):
         if seen != right:
             yield Mismatch(
-                "anon-vma-count",
+                _COUNTS,
                 (what, anon_vma.address),
                 f"{name} has {what} {seen} where {right} is right",
                 str(right),
                 str(seen),
-                "anon_vma_clone uses an anon_vma again that has less than two children and no active vma",
                 places=name.places,
                 focus=(anon_vma.address,),
                 state=seen - right,

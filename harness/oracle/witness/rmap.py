@@ -12,16 +12,21 @@ from harness.oracle.model import Model
 from harness.oracle.trees import Item, State
 from harness.oracle.witness.lists import state
 from harness.oracle.witness.matching import Match, named, place
-from harness.oracle.witness.mismatch import Mismatch, Place
+from harness.oracle.witness.mismatch import Mismatch, Place, Rule
 
 VM_LOCKED = 0x2000
 VM_MERGEABLE = 0x80000000
 
-_VMAS = "__split_vma and vma_merge: vmas are cut where flags differ, and joined where they and the anon_vmas agree"
-_LINKS = "anon_vma_clone links a vma wherever its origin is linked; a child's has one of its own besides (anon_vma_fork)"
-_HOLDS = (
-    "an item holds the anon_vma that the vma had when its page was merged (try_to_merge_with_ksm_page), until it leaves the tree"
+_VMAS = Rule("vma", "__split_vma and vma_merge: vmas are cut where flags differ, and joined where they and the anon_vmas agree")
+_CLONED = "anon_vma_clone links a vma wherever its origin is linked; a child's has one of its own besides (anon_vma_fork)"
+_LINKS = Rule("vma-links", _CLONED)
+_HOLDS = Rule(
+    "item-anon-vma",
+    "an item holds the anon_vma that the vma had when its page was merged (try_to_merge_with_ksm_page), until it leaves the tree",
 )
+_LEADS = Rule("anon-vma-vmas", _CLONED)
+_ROOT = Rule("anon-vma-root", "a fork's anon_vma has its parent's root (anon_vma_fork)")
+_PARENT = Rule("anon-vma-parent", "a fork's anon_vma has that of the parent's vma for its parent (anon_vma_fork)")
 
 
 class Isomorphism:
@@ -92,12 +97,11 @@ def _compare_vmas(match: Match, mm: Mm, seen: graph.Mm) -> Iterator[Mismatch]:
     wrong = sorted(set(here) ^ set(expected))
     where = place(mm, wrong[0][0]) if wrong else (mm.name, "?", 0)
     yield Mismatch(
-        "vma",
+        _VMAS,
         ("vmas", mm),
         f"the vmas of {mm.name} are not as they must be, from {named(where)} on",
         "; ".join(_vma(mm, v) for v in expected if v in wrong) or "none",
         "; ".join(_vma(mm, v) for v in here if v in wrong) or "none",
-        _VMAS,
         places=(where,),
         focus=tuple(v.address for v in there),
         state=tuple(here),
@@ -122,12 +126,11 @@ def _compare_links(seen: graph.Vma, vma: Vma, pairs: Isomorphism) -> Iterator[Mi
     where = place(vma.mm, vma.start)
     what = "is linked in other anon_vmas than it must be" if own else "has another anon_vma than it must have"
     yield Mismatch(
-        "vma-links",
+        _LINKS,
         ("links", vma),
         f"the vma at {named(where)} {what}",
         _links(len(vma.chain), vma.anon_vma is not None),
         _links(len(chain), bool(seen.anon_vma)),
-        _LINKS,
         places=(where,),
         focus=(seen.address,),
         state=(seen.anon_vma, seen.chain),
@@ -151,12 +154,11 @@ def _compare_item(seen: graph.Item, item: Item, pairs: Isomorphism) -> Iterator[
     what = "does not hold the anon_vma that its vma had when it was merged" if seen.anon_vma else "holds no anon_vma"
     words = "none" if not seen.anon_vma else "one that nothing else leads to" if other is None else f"that of {_owner(other)}"
     yield Mismatch(
-        "item-anon-vma",
+        _HOLDS,
         ("holds", item),
         f"the rmap_item of {named(where)} {what}",
         f"the anon_vma of {_owner(item.anon_vma)}",
         f"{words} ({seen.anon_vma:#x})",
-        _HOLDS,
         places=(where,),
         focus=(seen.address,),
         state=seen.anon_vma,
@@ -181,36 +183,33 @@ def _compare_anon_vma(
     if vmas != wanted:
         missing, more = wanted - vmas - {None}, len([v for v in seen.vmas if match.vmas.get(v) not in anon_vma.vmas])
         yield Mismatch(
-            "anon-vma-vmas",
+            _LEADS,
             ("vmas", anon_vma),
             f"the anon_vma of {_owner(anon_vma)} leads to other vmas than it must",
             f"{len(wanted)} vmas",
             f"{len(seen.vmas)} vmas: {len(missing)} are missing, {more} are not its own",
-            _LINKS,
             places=_starts([v for v in missing if v is not None]),
             focus=(seen.address,),
             state=seen.vmas,
         )
     if pairs.of(seen.root) is not anon_vma.root and not anon_vma.root.freed:
         yield Mismatch(
-            "anon-vma-root",
+            _ROOT,
             ("root", anon_vma),
             f"the anon_vma of {_owner(anon_vma)} has another root than it must have",
             f"that of {_owner(anon_vma.root)}",
             f"{seen.root:#x}",
-            "a fork's anon_vma has its parent's root (anon_vma_fork)",
             focus=(seen.address,),
             state=seen.root,
         )
     parent = anon_vma.parent
     if not parent.freed and not parent.unlinked and pairs.of(seen.parent) is not parent:
         yield Mismatch(
-            "anon-vma-parent",
+            _PARENT,
             ("parent", anon_vma),
             f"the anon_vma of {_owner(anon_vma)} has another parent than it must have",
             f"that of {_owner(parent)}",
             f"{seen.parent:#x}",
-            "a fork's anon_vma has that of the parent's vma for its parent (anon_vma_fork)",
             focus=(seen.address,),
             state=seen.parent,
         )

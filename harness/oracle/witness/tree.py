@@ -11,15 +11,27 @@ from harness.oracle.model import Model
 from harness.oracle.trees import Chain, Item, Node, State
 from harness.oracle.witness.lists import state
 from harness.oracle.witness.matching import Match, named, place
-from harness.oracle.witness.mismatch import Mismatch, Place
+from harness.oracle.witness.mismatch import Mismatch, Place, Rule
 
 PAGE_MAPPING_KSM = 3  # include/linux/page-flags.h
 _ASIDE = -1  # graph.Node.tree of a node on migrate_nodes
 
-_CHAIN = (
-    "nodes of one content hang in a chain as soon as the first has max_page_sharing items (stable_tree_insert), until one is left"
+_TREE = Rule("tree", "get_kpfn_nid: the page's NUMA node, or 0 with merge_across_nodes; ksmd changes it when it meets the page")
+_SHARE = Rule("item-node", "stable_tree_append puts an item into the node of the page that its pte maps")
+_CHAIN = Rule(
+    "chain",
+    "nodes of one content hang in a chain as soon as the first has max_page_sharing items (stable_tree_insert), until "
+    "one is left",
 )
-_SHARE = "stable_tree_append puts an item into the node of the page that its pte maps"
+_MIGRATING = Rule(
+    "migrating",
+    "a node gets there when ksmd meets its moved page (cmp_and_merge_page), and stays until it has a place in the "
+    "other tree (stable_tree_search) or is stale when a scan begins",
+)
+_PAGE = Rule("node-page", "page->mapping leads to the node and kpfn to the page; migration changes both (folio_migrate_ksm)")
+_STAYS = "an empty node stays as long as its page lives, and then until a search meets it (get_ksm_page)"
+_EMPTY_EXTRA, _EMPTY_MISSING = Rule("node-extra", _STAYS), Rule("node-missing", _STAYS)
+_MAPCOUNT = Rule("page-mapcount", "one for each pte that maps it (page_add_anon_rmap, page_remove_rmap)")
 
 
 def compare_tree(match: Match, model: Model) -> Iterator[Mismatch]:
@@ -34,12 +46,11 @@ def compare_tree(match: Match, model: Model) -> Iterator[Mismatch]:
         expected = _ASIDE if node.set_aside else node.key[0]
         if seen.tree != expected:
             yield Mismatch(
-                "tree",
+                _TREE,
                 ("tree", node),
                 f"the stable node of {_items(node)} is {_where(seen.tree)}",
                 _where(expected),
                 _where(seen.tree),
-                "get_kpfn_nid: the page's NUMA node, or 0 with merge_across_nodes; ksmd changes it when it meets the page",
                 places=_places(node),
                 focus=(seen.address,),
                 state=seen.tree,
@@ -78,12 +89,11 @@ def _elsewhere(match: Match, item: Item, head: int, node: Node, address: int) ->
     there = [match.place(i.mm, i.addr) for a in (seen.items if seen is not None else ()) if (i := match.graph.items.get(a))]
     there = [t for t in there if t != where]
     return Mismatch(
-        "item-node",
+        _SHARE,
         ("node", item),
         f"the rmap_item of {named(where)} is in another page's stable node",
         f"the node of {named(place(others[0].mm, others[0].addr))}" if others else "a node of its own",
         f"the node of {named(there[0])}" if there else "a node of its own",
-        _SHARE,
         places=(where,),
         focus=(address,),
         state=head,
@@ -109,12 +119,11 @@ def _chains(nodes: dict[Node, graph.Node]) -> Iterator[Mismatch]:
 
 def _chain(node: Node, expected: str, words: str, seen: graph.Node) -> Mismatch:
     return Mismatch(
-        "chain",
+        _CHAIN,
         ("chain", node),
         f"the stable node of {_items(node)} is {words}",
         expected,
         words,
-        _CHAIN,
         places=_places(node),
         focus=(seen.address,),
         state=seen.chain,
@@ -134,12 +143,11 @@ def _empty(match: Match, model: Model) -> Iterator[Mismatch]:
         return
     expected = str(low) if low == high else f"{low} to {high}"
     yield Mismatch(
-        "node-extra" if seen > high else "node-missing",
+        _EMPTY_EXTRA if seen > high else _EMPTY_MISSING,
         "empty nodes",
         f"{seen} stable nodes have no rmap_item where {expected} are right",
         f"{expected} nodes without items",
         str(seen),
-        "an empty node stays as long as its page lives, and then until a search meets it (get_ksm_page)",
         state=seen,
     )
 
@@ -150,13 +158,11 @@ def _aside(match: Match, model: Model) -> Iterator[Mismatch]:
     seen = [node for node in match.graph.nodes.values() if node.tree == _ASIDE and not node.items]
     if len(seen) != len(aside):
         yield Mismatch(
-            "migrating",
+            _MIGRATING,
             "migrate_nodes",
             f"{len(seen)} stable nodes without rmap_items are on migrate_nodes where {len(aside)} are right",
             str(len(aside)),
             str(len(seen)),
-            "a node gets there when ksmd meets its moved page (cmp_and_merge_page), and stays until it has a place in the "
-            "other tree (stable_tree_search) or is stale when a scan begins",
             focus=tuple(node.address for node in seen),
             state=len(seen),
         )
@@ -169,24 +175,22 @@ def _page(match: Match, node: Node, seen: graph.Node) -> Iterator[Mismatch]:
         return
     if told.mapping != seen.address | PAGE_MAPPING_KSM:
         yield Mismatch(
-            "node-page",
+            _PAGE,
             ("page", node),
             f"the page at the kpfn of the stable node of {_items(node)} is not this node's",
             f"page->mapping {seen.address | PAGE_MAPPING_KSM:#x}",
             f"{told.mapping:#x}, at pfn {seen.kpfn:#x}",
-            "page->mapping leads to the node and kpfn to the page; migration changes both (folio_migrate_ksm)",
             places=_places(node),
             focus=(seen.address,),
             state=told.mapping,
         )
     elif told.mapcount != page.mapcount:
         yield Mismatch(
-            "page-mapcount",
+            _MAPCOUNT,
             ("mapcount", node),
             f"the KSM page of {_items(node)} has mapcount {told.mapcount}",
             str(page.mapcount),
             str(told.mapcount),
-            "one for each pte that maps it (page_add_anon_rmap, page_remove_rmap)",
             places=_places(node),
             focus=(seen.address,),
             state=told.mapcount - page.mapcount,

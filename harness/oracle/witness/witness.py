@@ -95,7 +95,7 @@ class Witness:
         new: list[Mismatch] = []
         told: dict[Hashable, Hashable] = {}
         for mismatch in self._compare(match, ahead):
-            key = mismatch.kind, mismatch.subject
+            key = mismatch.rule.kind, mismatch.subject
             if key not in self._told or self._told[key] != mismatch.state:
                 new.append(mismatch)
             told[key] = mismatch.state
@@ -110,7 +110,7 @@ class Witness:
         if self._now is None or len(self.drawings) >= MOST_DRAWINGS:
             return
         odd = {address for mismatch in self._new for address in mismatch.focus}
-        ghosts = {where for mismatch in self._new if mismatch.kind == "item-missing" for where in mismatch.places}
+        ghosts = {where for mismatch in self._new if mismatch.rule.kind == "item-missing" for where in mismatch.places}
         before = panel(*self._before) if self._before else None
         self.drawings.append(Drawing(seq, before, panel(*self._now, odd, ghosts)))
 
