@@ -13,12 +13,13 @@ import datetime
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from harness import __version__, outdir, witness
+from harness.declared import Declared
 from harness.errors import BuildError, CannotJudge, HostError, UsageError
 from harness.expectation import Expectation
 from harness.findings import Finding, Tier
@@ -26,7 +27,9 @@ from harness.guest import CellPlan, Halt, Limits, Load, Waiting, run_cell
 from harness.hold import Hold
 from harness.image import Image, WorkloadInfo, make_image
 from harness.interruption import interrupt
-from harness.kernel import USUAL, Kernel, MakeError, Wanted, build, contained, fragments, patches
+from harness.kernel import USUAL, Kernel, MakeError, Wanted, behaves, build, contained, fragments, patches
+from harness.oracle import calibration
+from harness.oracle.semantics import UNSHOWN
 from harness.report import matches, write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from harness.source import Source, Spec, distro, parse_spec, resolve
@@ -34,7 +37,7 @@ from harness.source.git import commit_of
 from harness.source.resolve import release_of
 from harness.store import Store, write_atomically
 from harness.targets import Target
-from harness.verdict import Live, judge_cell
+from harness.verdict import Knowledge, Live, judge_cell, knowledge
 
 log = logging.getLogger("harness.pipeline")
 
@@ -66,6 +69,7 @@ class RunPlan:
     only: str = ""  # the one signature, or pattern of it, that counts; empty: any
     require: tuple[str, ...] = ()  # properties that must be judged in every cell
     expect: Expectation | None = None  # what passes and what is skipped, by cell
+    declared: tuple[Declared, ...] = ()  # what the kernel does otherwise on purpose
     command: tuple[str, ...] = ()
 
 
@@ -148,12 +152,15 @@ class Pipeline:
         self.store = store
         self.progress = progress
         what = " + ".join([plan.kernel, *(path.name for path in plan.patches)])
-        self.result = RunResult((), what, plan.command, now(), "", __version__, plan.only, plan.require, plan.expect)
+        self.result = RunResult(
+            (), what, plan.command, now(), "", __version__, plan.only, plan.require, plan.expect, plan.declared
+        )
         self._cells: dict[str, CellResult] = {}
         self._building = asyncio.Lock()
         self._running = asyncio.Semaphore(plan.jobs)
         self._hold = Hold(progress.say)
         self._contained: str | None = None
+        self._behaves: dict[str, tuple[bool, str]] | None = None
 
     async def run(self) -> RunResult:
         """All targets; gives the finished result, with all reports written.  The plan has passed ``check``.
@@ -224,7 +231,7 @@ class Pipeline:
             kernel=kernel.image,
             initramfs=image.path,
             directory=cell.directory,
-            workloads=tuple(Load(w.name, dict(self.plan.args) | sync) for w in self.plan.workloads),
+            workloads=tuple(Load(name, dict(self.plan.args) | sync) for name in self._names(source)),
             store=self.store,
             accel=self.plan.accel,
             require_kvm=self.plan.require_kvm,
@@ -236,6 +243,12 @@ class Pipeline:
             witness=await self._witness(cell, kernel),
         )
         return await self._guest(cell, plan)
+
+    def _names(self, source: Source) -> list[str]:
+        """The workloads: first of all the one that measures what no source tells of this kernel."""
+        names = [w.name for w in self.plan.workloads if w.name != calibration.WORKLOAD]
+        wanted = len(names) < len(self.plan.workloads) or not set(UNSHOWN) <= self._behaviour(source).keys()
+        return [calibration.WORKLOAD, *names] if wanted else names
 
     async def _witness(self, cell: _Cell, kernel: Kernel) -> witness.KernelWitness | None:
         if not self.plan.witness:
@@ -256,7 +269,8 @@ class Pipeline:
             if self.plan.fail_fast and _ends(self.plan.only, finding):
                 halt.order(f"--fail-fast: stopped at the first finding, {where}")
 
-        with Live(cell.directory, found) as live:
+        known = Knowledge.of(cell.directory, self.plan.declared)
+        with Live(cell.directory, found, known) as live:
 
             async def waits(waiting: Waiting) -> None:
                 live.looked()
@@ -276,7 +290,7 @@ class Pipeline:
             started = time.monotonic()
             replayed = await asyncio.to_thread(live.finish)
         planned = {w.name: w.properties for w in self.plan.workloads}
-        result = await asyncio.to_thread(judge_cell, cell.directory, name, name, planned, cell.facts, replayed=replayed)
+        result = await asyncio.to_thread(judge_cell, cell.directory, name, name, planned, cell.facts, known, replayed)
         if plan.witness is not None:
             cell.timings["witness"] = round(plan.witness.seconds, 3)
         cell.timings["judge"] = round(time.monotonic() - started, 3)
@@ -293,6 +307,16 @@ class Pipeline:
                 self._contained = f"cannot be told: {e}"
         return self._contained or ""
 
+    def _behaviour(self, source: Source) -> Mapping[str, tuple[bool, str]]:
+        """What the source tells of how its kernel behaves where kernels differ, and where; nothing of a ready image."""
+        if self._behaves is None:
+            try:
+                told = behaves(source, self.plan.patches, self.store) if not source.spec.ready else ()
+            except CannotJudge:  # the build will say why
+                told = ()
+            self._behaves = {t.field: (t.value, t.place) for t in told}
+        return self._behaves
+
     async def _build(self, cell: _Cell, source: Source) -> tuple[Kernel, Image]:
         name = cell.target.name
         self.progress.cell(name, "waiting")
@@ -300,6 +324,7 @@ class Pipeline:
             self.progress.cell(name, "kernel", source.label)
             cell.facts |= {"tree": source.identity, "revision": source.revision, "make_args": " ".join(self.plan.tools.make_args)}
             cell.facts["hold_anon_vma"] = await asyncio.to_thread(self._carried, source)
+            knowledge.keep(cell.directory, await asyncio.to_thread(self._behaviour, source))
             started = time.monotonic()
             kernel = await asyncio.to_thread(
                 build,

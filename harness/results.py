@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from harness.declared import Declared
 from harness.drawing import Drawing
 from harness.errors import ExitCode
 from harness.expectation import Expectation
@@ -91,6 +92,7 @@ class RunResult:
     only: str = ""  # the one signature that was asked for, or a pattern of it; empty: any failure counts
     require: tuple[str, ...] = ()  # properties that must be judged in every cell
     expect: Expectation | None = None  # what it is held against
+    declared: tuple[Declared, ...] = ()  # what the kernel does otherwise on purpose
 
     def exit_code(self) -> ExitCode:
         """One bad workload makes the run bad; else one that is not judged makes it 125; whatever was asked for."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import doctor, expectation, outdir, pipeline, store, targets
+from harness import declared, doctor, expectation, outdir, pipeline, store, targets
 from harness.cli.common import fragment_files, guests_plan, logged, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
@@ -18,6 +18,7 @@ from harness.errors import ExitCode, HostError
 from harness.guest import settings
 from harness.image import workload_table
 from harness.kernel import build, contained, fragments
+from harness.oracle.semantics import DECLARABLE
 from harness.report import Progress, exit_code, judge, load_run, markdown, report, seen, show, show_rows
 from harness.report.runfile import to_data
 from harness.resources import directory
@@ -38,6 +39,10 @@ def _print_run(run: RunResult, out: Path, as_json: bool) -> None:
         silence_stdout()
 
 
+def _declared(options: argparse.Namespace) -> tuple[declared.Declared, ...] | None:
+    return declared.load(options.semantics, DECLARABLE) if options.semantics else None
+
+
 def run(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness run``."""
     plan = dataclasses.replace(
@@ -47,6 +52,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         only=options.only or "",
         require=tuple(dict.fromkeys(name for name in options.require.split(",") if name)),
         expect=expectation.load(options.expect) if options.expect else None,
+        declared=_declared(options) or (),
         hold=options.hold,
     )
     pipeline.check(plan)
@@ -103,7 +109,7 @@ def tell_whether_contained(options: argparse.Namespace) -> ExitCode:
 
 def judge_again(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness judge DIR``."""
-    result = judge(options.directory.absolute())
+    result = judge(options.directory.absolute(), _declared(options))
     _print_run(result, options.directory.absolute(), options.json)
     return exit_code(result)
 

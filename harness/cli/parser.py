@@ -124,7 +124,13 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
                      help="properties that must be judged, by one workload at least, in every target: else 125")  # fmt: skip
     run.add_argument("--expect", metavar="FILE", type=Path,
                      help="what passes and what is skipped, as `ksm-harness expect` records it: a new skip is 125")  # fmt: skip
+    _add_semantics(run)
     run.add_argument("--json", action="store_true", help="print run.json instead of the table")
+
+
+def _add_semantics(parser: Parser) -> None:
+    parser.add_argument("--semantics", metavar="FILE", type=Path,
+                        help="what this kernel does otherwise on purpose, declared and reviewed (TOML)")  # fmt: skip
 
 
 MUTATE_EPILOG = """\
@@ -197,6 +203,8 @@ def make_parser() -> Parser:
     for name, text in (("judge", "the oracle again over a stored run, no guest"), ("report", "the reports again")):
         again = commands.add_parser(name, help=text)
         again.add_argument("directory", metavar="DIR", type=Path)
+        if name == "judge":
+            _add_semantics(again)
         again.add_argument("--json", action="store_true", help="print run.json instead of the table")
     expect = commands.add_parser("expect", help="record what a good run came to, for --expect of the next")
     expect.add_argument("directory", metavar="DIR", type=Path, nargs="+", help="of a run; several with different targets")

@@ -2,9 +2,9 @@
 """Room 2: from a source to a finished kernel in the store."""
 
 from harness.kernel.build import build
-from harness.kernel.contained import contained
+from harness.kernel.contained import behaves, contained
 from harness.kernel.kernel import Kernel
 from harness.kernel.make import MakeError
 from harness.kernel.toolchain import USUAL, Wanted, wanted
 
-__all__ = ["USUAL", "Kernel", "MakeError", "Wanted", "build", "contained", "wanted"]
+__all__ = ["USUAL", "Kernel", "MakeError", "Wanted", "behaves", "build", "contained", "wanted"]

@@ -144,9 +144,14 @@ class Counters:
     def _vmstat(self, obs: Fields, since: Since) -> Iterator[Seen]:
         """Exact as differences from the workload's first observation, as all tasks stand still."""
         events = obs.record("vmstat")
-        memory = self.model.memory
-        values = (("cow_ksm", memory.cow_ksm, _FAULTS), ("ksm_swpin_copy", memory.ksm_swpin_copy, _READS))
-        for name, value, among in values:
+        memory, semantics = self.model.memory, self.model.semantics
+        values = (
+            (semantics.has_cow_ksm, "cow_ksm", memory.cow_ksm, _FAULTS),
+            (semantics.has_swpin_copy, "ksm_swpin_copy", memory.ksm_swpin_copy, _READS),
+        )
+        for counted, name, value, among in values:
+            if not counted:
+                continue
             yield from self._since_first(events, name, value, since.last(*among))
 
     def _since_first(self, counters: Mapping[str, Any], name: str, value: int, op: str) -> Iterator[Seen]:
@@ -157,12 +162,14 @@ class Counters:
 
     def _processes(self, obs: Fields, since: Since) -> Iterator[Seen]:
         op = since.last(*_SCANS, "fork")
+        semantics = self.model.semantics
         for name, mm in self.model.actors.items():
             proc = _proc(obs, name)
-            stat = proc.data.get("stat")
+            stat = proc.data.get("stat") if semantics.has_ksm_stat else None
+            merging = decimal(proc.data.get("merging")) if semantics.has_merging_pages else None
             items = decimal(stat.get("ksm_rmap_items")) if isinstance(stat, Mapping) else None
             seen = (
-                ("ksm_merging_pages", decimal(proc.data.get("merging")), self.model.merging_inheritance, mm.merging),
+                ("ksm_merging_pages", merging, self.model.merging_inheritance, mm.merging),
                 ("ksm_rmap_items", items, self.model.items_inheritance, mm.rmap_items),
             )
             for what, number, inheritance, tally in seen:

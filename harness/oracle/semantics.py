@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +24,8 @@ class Semantics:
     # /proc/PID/ksm_merging_pages and ksm_stat of a child start with its parent's numbers, as dup_mm copies them and
     # ksm_fork (include/linux/ksm.h) resets nothing, before 6.18.  None: learnt from the first fork (``inheritance``).
     merging_inherited_at_fork: bool | None = None
-    # vmstat events cow_ksm (mm/memory.c: do_wp_page) and ksm_swpin_copy (mm/ksm.c: ksm_might_need_to_copy).
+    # What is counted, and judged if so: in vmstat cow_ksm (mm/memory.c: do_wp_page) and ksm_swpin_copy (mm/ksm.c:
+    # ksm_might_need_to_copy).
     has_cow_ksm: bool = True
     has_swpin_copy: bool = True
     has_merging_pages: bool = True  # /proc/PID/ksm_merging_pages
@@ -37,7 +40,6 @@ class Semantics:
     stale_node_ends_search: bool = False
     has_zero_pages_counter: bool = False  # ksm_zero_pages (6.6 on)
     has_merge_any: bool = False  # prctl(PR_SET_MEMORY_MERGE) (6.4 on, with the file general_profit)
-    has_smart_scan: bool = False  # ksmd skips pages that have not merged for long (6.7 on)
     # A swap pte remembers that its page was PageAnonExclusive (5.19 on: __HAVE_ARCH_PTE_SWP_EXCLUSIVE); before, a
     # page whose swap cache cannot be dropped is copied.
     swap_ptes_keep_exclusive: bool = True
@@ -86,12 +88,35 @@ def _era(hello: Mapping[str, Any]) -> str:
     return "avc" if not files or files & _LATER_FILES else "2.6.33"
 
 
+UNSHOWN = (
+    "cksum_first", "single_dup_leaves_chain", "stale_node_ends_search", "has_merge_any", "swap_ptes_keep_exclusive",
+    "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm",
+)  # fmt: skip
+"""Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
+
+
+DECLARABLE: Mapping[str, tuple[bool | str, ...]] = {
+    f.name: ("avc", "2.6.33") if f.name == "era" else (True, False)
+    for f in dataclasses.fields(Semantics)
+    if f.name != "kpf_referenced_told"  # which is our guest's
+}
+"""Fields that a kernel may change on purpose, and what they may be."""
+
+
+def semantics_of(hello: Mapping[str, Any], *known: Mapping[str, bool | str]) -> Semantics:
+    """What a guest shows of itself, and over it what is known better, each over those before: measured, from source, declared."""
+    semantics = semantics_from_hello(hello)
+    for fields in known:
+        semantics = dataclasses.replace(semantics, **typing.cast("dict[str, Any]", fields))
+    return semantics
+
+
 def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
     """Tell the kernel's behaviour from the files and counters that its guest found (the journal's ``hello`` record).
 
-    Where a behaviour leaves no trace there, one that came at about the same time stands for it: smart_scan (6.7) for
-    the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19), general_profit (6.4) for hwpoison,
-    max_page_sharing (4.13) for a search that goes on behind a stale node (4.4).
+    Where a behaviour leaves no trace there (``UNSHOWN``), one that came at about the same time stands for it, for want of
+    anything better: smart_scan (6.7) for the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19),
+    general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes on behind a stale node (4.4).
     """
     files, events, proc = (_names(hello, k) for k in ("ksm_files", "vmstat_keys", "proc_files"))
     smart = "smart_scan" in files
@@ -108,7 +133,6 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         has_zero_pages_counter="ksm_zero_pages" in files,
         has_merge_any="general_profit" in files,
         single_dup_leaves_chain="advisor_mode" in files,
-        has_smart_scan=smart,
         swap_ptes_keep_exclusive=cow,
         mlock_marks_ksm=cow,
         hwpoison_takes_ksm="general_profit" in files,

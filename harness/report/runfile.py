@@ -11,10 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness import expectation
+from harness import declared, expectation
+from harness.declared import Declared
 from harness.drawing import COLUMNS, Box, Drawing, Link, Panel
 from harness.errors import UsageError
 from harness.findings import Finding, Tier
+from harness.oracle.semantics import DECLARABLE
 from harness.report.demands import unmet
 from harness.report.output import replace
 from harness.report.problems import problems
@@ -58,6 +60,7 @@ def to_data(run: RunResult) -> dict[str, Any]:
         "only": run.only,
         "require": list(run.require),
         "expect": expectation.to_data(run.expect) if run.expect is not None else None,
+        "declared": [dataclasses.asdict(d) for d in run.declared],
         "exit_code": int(exit_code(run)),
         "cells": [_cell_data(c) for c in run.cells],
         "shortfalls": [dataclasses.asdict(s) for s in unmet(run)],
@@ -173,10 +176,16 @@ def from_data(data: object, where: str = NAME) -> RunResult:
         only=node.get("only", str, ""),
         require=node.texts("require"),
         expect=expectation.from_data(wanted, f"{where}.expect") if (wanted := node.data.get("expect")) is not None else None,
+        declared=tuple(_declared(d) for d in node.nodes("declared")),
         started=node.get("started", str, ""),
         finished=node.get("finished", str, ""),
         version=node.get("version", str, ""),
     )
+
+
+def _declared(node: _Node) -> Declared:
+    known = {"reason": node.get("reason", str), "reviewed-by": node.get("reviewed_by", str), "value": node.data.get("value")}
+    return declared.from_data({node.get("field", str): known}, node.where, DECLARABLE)[0]
 
 
 def _cell(node: _Node) -> CellResult:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+from harness.declared import Declared
 from harness.report.html import write_html
 from harness.report.junit import write_junit
 from harness.report.runfile import load_run, write_run
@@ -17,9 +19,15 @@ def write_reports(directory: Path, run: RunResult) -> tuple[Path, ...]:
     return write_run(directory, run), write_junit(directory, run), write_html(directory, run)
 
 
-def judge(directory: Path) -> RunResult:
-    """``ksm-harness judge DIR``: the oracle again over what the guests left, no guest; all reports are replaced."""
-    run = rejudge(load_run(directory), directory)
+def judge(directory: Path, declared: tuple[Declared, ...] | None = None) -> RunResult:
+    """``ksm-harness judge DIR``: the oracle again over what the guests left, no guest; all reports are replaced.
+
+    ``declared``, if given, takes the place of what the run had declared.
+    """
+    run = load_run(directory)
+    if declared is not None:
+        run = dataclasses.replace(run, declared=declared)
+    run = rejudge(run, directory)
     write_reports(directory, run)
     return run
 

@@ -54,6 +54,8 @@ def table(run: RunResult, paths: Sequence[Path] = ()) -> RenderableType:
         parts += [Text(""), _problem(problem)]
     if len(found) > MAX_PROBLEMS:
         parts += [Text(""), Text(f"{len(found) - MAX_PROBLEMS} more problems are in the reports.")]
+    parts += [Text("")] if run.declared else []
+    parts += [Text(line(f"declared: {d}", 400), style=_UNJUDGED, overflow="fold") for d in run.declared]
     missed = unmet(run)
     parts += [Text("")] if missed else []
     parts += [Text(line(str(s), 400), style=f"bold {_UNJUDGED}", overflow="fold") for s in missed[:MAX_PROBLEMS]]

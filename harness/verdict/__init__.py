@@ -3,6 +3,7 @@
 
 from harness.verdict.cell import judge_cell, rejudge
 from harness.verdict.judging import Evidence, judge_workload
+from harness.verdict.knowledge import Knowledge
 from harness.verdict.live import Live
 
-__all__ = ["Evidence", "Live", "judge_cell", "judge_workload", "rejudge"]
+__all__ = ["Evidence", "Knowledge", "Live", "judge_cell", "judge_workload", "rejudge"]

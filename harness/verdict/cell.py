@@ -14,10 +14,10 @@ from harness.errors import UsageError
 from harness.guest.oops import extract
 from harness.guest.record import NAME, BootRecord, CellRecord, Outcome, WorkloadRecord, load_cell, numbered
 from harness.journal.reader import Record
-from harness.oracle import Oracle
 from harness.results import CellResult, CrashReport, RunResult, Verdict, WorkloadResult
 from harness.verdict.account import Account, Replay
 from harness.verdict.judging import Evidence, judge_workload, taint_report
+from harness.verdict.knowledge import Knowledge
 from harness.verdict.replay import MakeOracle, chunks, replay
 
 log = logging.getLogger("harness.verdict")
@@ -33,15 +33,17 @@ def judge_cell(
     target: str,
     planned: Planned,
     facts: Mapping[str, str] | None = None,
-    make: MakeOracle = Oracle,
+    make: MakeOracle | None = None,
     replayed: Mapping[int, Replay] | None = None,
 ) -> CellResult:
     """Judge what lies in ``directory`` (a run's cells/ID), and nothing else.
 
     ``planned`` are the workloads that should have run, in their order, each with its properties; ``facts`` are those
     of the stages before the guest; ``replayed`` are the journals, by boot, that need not be replayed again
-    (:class:`harness.verdict.live.Live`).  Missing or damaged files make LOST, BOOT or INFRA, never an exception.
+    (:class:`harness.verdict.live.Live`); ``make`` is who replays, else an oracle that goes by what is known of this cell's kernel
+    (:class:`harness.verdict.knowledge.Knowledge`).  Missing or damaged files make LOST, BOOT or INFRA, never an exception.
     """
+    make = make or Knowledge.of(directory)
     told, done = _told(directory, make), replayed or {}
     replays = {b.number: done.get(b.number) or _replayed(directory, b, make) for b in told.boots if b.journal}
     blame = {b.number: _crashes(directory, b) for b in told.boots}
@@ -55,7 +57,7 @@ def judge_cell(
         cell=cell,
         target=target,
         workloads=tuple(results[name] for name in order),
-        facts={**_facts(told, replays), **(facts or {})},
+        facts={**_facts(told, replays), **(facts or {}), **(make.facts() if isinstance(make, Knowledge) else {})},
         warnings=_warnings(told, replays),
         timings={"guest": told.seconds} if told.seconds else {},
     )
@@ -70,9 +72,14 @@ def _replayed(directory: Path, boot: BootRecord, make: MakeOracle) -> Replay:
         seen.close()
 
 
-def rejudge(run: RunResult, directory: Path, make: MakeOracle = Oracle) -> RunResult:
-    """A stored run judged again: cells whose guest left something, from that; others (BUILD, say) stay as they are."""
-    return dataclasses.replace(run, cells=tuple(_rejudge_cell(c, directory / "cells" / c.cell, make) for c in run.cells))
+def rejudge(run: RunResult, directory: Path, make: MakeOracle | None = None) -> RunResult:
+    """A stored run judged again: cells whose guest left something, from that; others (BUILD, say) stay as they are.
+
+    What the run has declared counts, unless ``make`` knows otherwise.
+    """
+    places = [(cell, directory / "cells" / cell.cell) for cell in run.cells]
+    cells = (_rejudge_cell(cell, place, make or Knowledge.of(place, run.declared)) for cell, place in places)
+    return dataclasses.replace(run, cells=tuple(cells))
 
 
 def _rejudge_cell(old: CellResult, directory: Path, make: MakeOracle) -> CellResult:
@@ -80,7 +87,8 @@ def _rejudge_cell(old: CellResult, directory: Path, make: MakeOracle) -> CellRes
     if never_booted or not any((directory / name).is_file() for name in (NAME, "journal.jsonl", "console.log")):
         return old
     planned = {w.workload: w.properties for w in old.workloads}
-    new = judge_cell(directory, old.cell, old.target, planned, old.facts, make)
+    facts = {name: text for name, text in old.facts.items() if name not in ("declared", "semantics")}
+    new = judge_cell(directory, old.cell, old.target, planned, facts, make)
     warnings = tuple(dict.fromkeys([*old.warnings, *new.warnings]))
     return dataclasses.replace(new, timings={**new.timings, **old.timings}, warnings=warnings)
 

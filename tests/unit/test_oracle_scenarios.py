@@ -8,7 +8,7 @@ import pytest
 from harness.oracle import Semantics
 from tests.unit.oracle_story import N, Story, recorded, replayed
 
-LATER = Semantics(cksum_first=True, merging_inherited_at_fork=None, has_smart_scan=True)
+LATER = Semantics(cksum_first=True, merging_inherited_at_fork=None)
 
 
 def cow(story: Story) -> int:

@@ -9,7 +9,7 @@ from harness.oracle import Semantics
 from harness.oracle.setup import Setup, setup_from
 from tests.unit.oracle_story import HELLO, N, Story
 
-LATER = Semantics(cksum_first=True, has_smart_scan=True)
+LATER = Semantics(cksum_first=True)
 
 
 def told(**settings: object) -> dict[str, object]:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a kernel behaves, told by its source: the forms that the code has had, and what tells nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from harness.source.behaviour import examine
+
+SEARCH_FIRST = """
+static void cmp_and_merge_page(struct page *page, struct rmap_item *rmap_item)
+{
+	/* calc_checksum() comes later */
+	kpage = stable_tree_search(page);
+	checksum = calc_checksum(page);
+}
+"""
+CHECKSUM_FIRST = """
+static void cmp_and_merge_page(struct page *page, struct rmap_item *rmap_item)
+{
+	if (!stable_node) {
+		checksum = calc_checksum(page);
+		if (rmap_item->oldchecksum != checksum)
+			return;
+	}
+	kpage = stable_tree_search(page);
+}
+"""
+GIVES_UP = """
+static struct page *stable_tree_search(struct page *page)
+{
+again:
+	while (*new) {
+		tree_page = get_ksm_page(stable_node, false);
+		if (!tree_page)
+			return NULL;
+		if (stale)
+			goto again;
+	}
+	return NULL;
+}
+"""
+GOES_ON = """
+static struct page *stable_tree_search(struct page *page)
+{
+again:
+	while (*new) {
+		if (!stable_node_dup) {
+			stable_node_any = stable_node_dup_any(stable_node, root);
+			if (!stable_node_any) {
+				/* rb_erase just run */
+				goto again;
+			}
+		}
+		if (!stable_node_dup)
+			return NULL;
+	}
+	return NULL;
+}
+"""
+CHAIN = """
+static struct page *stable_node_dup(struct stable_node **dup, bool prune_stale_stable_nodes)
+{
+	if (found) {
+		if (%s) {
+			BUG_ON(stable_node->hlist.first->next);
+			rb_replace_node(&stable_node->node, &found->node, root);
+		} else if (stable_node->hlist.first != &found->hlist_dup) {
+			hlist_del(&found->hlist_dup);
+		}
+	}
+}
+"""
+CLOCK, ALONE = "prune_stale_stable_nodes && nr == 1", "hlist_is_singular_node(&found->hlist_dup, &stable_node->hlist)"
+
+
+def told(files: Mapping[str, str]) -> dict[str, bool]:
+    return {t.field: t.value for t in examine(files.get)}
+
+
+@pytest.mark.parametrize(("text", "first"), [(SEARCH_FIRST, False), (CHECKSUM_FIRST, True)])
+def test_whether_the_checksum_or_the_stable_tree_comes_first(text: str, first: bool) -> None:
+    assert told({"mm/ksm.c": text})["cksum_first"] is first
+
+
+@pytest.mark.parametrize(("text", "ends"), [(GIVES_UP, True), (GOES_ON, False)])
+def test_whether_a_node_without_a_page_ends_a_search(text: str, ends: bool) -> None:
+    assert told({"mm/ksm.c": text})["stale_node_ends_search"] is ends
+
+
+@pytest.mark.parametrize(("condition", "leaves"), [(CLOCK, False), ("prune_stale_stable_nodes && nr == 0", False), (ALONE, True)])
+def test_when_a_chain_of_one_is_none_any_more(condition: str, leaves: bool) -> None:
+    """Not whether the condition is right: that is judged by what the kernel does."""
+    assert told({"mm/ksm.c": CHAIN % condition})["single_dup_leaves_chain"] is leaves
+
+
+def test_a_kernel_without_chains_has_none_that_could_be_left() -> None:
+    assert told({"mm/ksm.c": SEARCH_FIRST}) == {"cksum_first": False, "single_dup_leaves_chain": False}
+
+
+@pytest.mark.parametrize(
+    ("field", "path", "text"),
+    [
+        ("has_merge_any", "kernel/sys.c", "\tcase PR_SET_MEMORY_MERGE:\n"),
+        ("swap_ptes_keep_exclusive", "mm/rmap.c", "\t\tswp_pte = pte_swp_mkexclusive(swp_pte);\n"),
+        ("mlock_marks_ksm", "mm/mlock.c", "static int mlock_pte_range(pmd_t *pmd)\n{\n}\n"),
+        ("split_maps_zeros", "mm/migrate.c", "static bool try_to_map_unused_to_zeropage(struct folio *folio)\n{\n}\n"),
+        ("hwpoison_takes_ksm", "mm/memory-failure.c", "\t\tcollect_procs_ksm(folio, page, tokill, force_early);\n"),
+    ],
+)
+def test_what_is_there_or_not(field: str, path: str, text: str) -> None:
+    (there,) = examine({path: "/* one\n line */\n" + text}.get)
+    assert (there.field, there.value) == (field, True)
+    assert there.place.startswith(f"{path}:3 ")
+    assert told({path: "/* of old */\n"}) == {field: False}
+    assert told({path: f"/* see {text}*/ // {text}"}) == {field: False}
+    assert told({path + ".orig": text}) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["int broken(void)\n{\n", "`", SEARCH_FIRST.replace("calc_checksum", "hash_of"), CHAIN % "chain_is_short(found)"]
+)
+def test_code_of_another_form_tells_nothing(text: str) -> None:
+    assert {"cksum_first", "stale_node_ends_search"}.isdisjoint(told({"mm/ksm.c": text}))
+    assert told({"mm/ksm.c": text}).get("single_dup_leaves_chain", False) is False
