@@ -91,8 +91,7 @@ static void exit_at_the_cursor(void)
 
 	stop_in_the_middle();
 	exec_actor(p[1]);
-	map_area(p[1], "b", N * page_size());
-	fill(p[1], "b", 0, ALL_PAGES, 1, 1);
+	map_filled(p[1], "b", N * page_size(), 1);
 	mergeable(p[1], "b", 0, ALL_PAGES);
 	scan(1);
 	observe("another program at the scan's end");

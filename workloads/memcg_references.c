@@ -115,8 +115,7 @@ WORKLOAD(memcg_references, "P13", "references from other memcgs do not count, an
 
 	p1 = spawn_filled("P1", 5 * part * page_size(), 1);
 	p2 = spawn_in("P2", "u");
-	map_area(p2, "a", 5 * part * page_size());
-	fill(p2, "a", 0, ALL_PAGES, 1, 1);
+	map_filled(p2, "a", 5 * part * page_size(), 1);
 	mergeable(p1, "a", 0, ALL_PAGES);
 	mergeable(p2, "a", 0, ALL_PAGES);
 	scan(2);

@@ -13,8 +13,7 @@ WORKLOAD(moved_scattered, "P19", "a KSM page is moved though its mappers have it
 
 	property("P19");
 	merge_pair(&p1, &p2, size);
-	map_area(p2, "b", size);
-	fill(p2, "b", 0, ALL_PAGES, 1, 1);
+	map_filled(p2, "b", size, 1);
 	mergeable(p2, "b", 0, ALL_PAGES);
 	scan(3);
 	observe("merged at two addresses");

@@ -84,8 +84,7 @@ static void move_to_new_place(void)
 	fill(p1, "b", 0, ALL_PAGES, 1, 1);
 	mergeable(p1, "b", 0, ALL_PAGES);
 	for (int i = 0; i < 2; i++) {
-		map_area(p2, i ? "d" : "c", size);
-		fill(p2, i ? "d" : "c", 0, ALL_PAGES, 1, 1);
+		map_filled(p2, i ? "d" : "c", size, 1);
 		mergeable(p2, i ? "d" : "c", 0, ALL_PAGES);
 	}
 	scan(2);

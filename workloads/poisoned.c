@@ -16,8 +16,7 @@ WORKLOAD(poisoned, "P21", "a memory error in a KSM page reaches all its mappers,
 	property("P21");
 	p1 = spawn_filled("P1", size, 1);
 	p2 = spawn_filled("P2", size, 1);
-	map_area(p1, "b", 4 * page_size());
-	fill(p1, "b", 0, ALL_PAGES, 1001, 1);
+	map_filled(p1, "b", 4 * page_size(), 1001);
 	mergeable(p1, "a", 0, ALL_PAGES);
 	mergeable(p2, "a", 0, ALL_PAGES);
 	scan(3);

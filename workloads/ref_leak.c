@@ -25,8 +25,7 @@ static struct actor *spawn_sharer(const char *name)
 
 	for (int i = 0; i < AREAS; i++) {
 		snprintf(area, sizeof(area), "a%d", i);
-		map_area(a, area, 2 * page_size());
-		fill(a, area, 0, ALL_PAGES, 1 + 2 * i, 1);
+		map_filled(a, area, 2 * page_size(), 1 + 2 * i);
 	}
 	return a;
 }

@@ -46,8 +46,7 @@ static void move_over(void)
 
 	for (int i = 0; i < 2; i++) {
 		p[i] = spawn_filled(i ? "P2" : "P1", n * page_size(), 1);
-		map_area(p[i], "b", n * page_size());
-		fill(p[i], "b", 0, ALL_PAGES, 1000, 1);
+		map_filled(p[i], "b", n * page_size(), 1000);
 		mergeable(p[i], "a", 0, ALL_PAGES);
 		mergeable(p[i], "b", 0, ALL_PAGES);
 	}

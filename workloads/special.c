@@ -96,8 +96,7 @@ static void split_huge(void)
 	fill(twin, "a", n / 2, n / 2, 100000, 1);
 	allow_huge(false);
 	p2 = spawn("P");
-	map_area(p2, "a", huge_size());
-	fill(p2, "a", 0, ALL_PAGES, 1, 1);
+	map_filled(p2, "a", huge_size(), 1);
 	observe("huge");
 	mergeable(p1, "a", 0, ALL_PAGES);
 	mergeable(p2, "a", 0, n / 2);
@@ -134,8 +133,7 @@ static void ignore_advice(void)
 	scan(2);
 	observe("nothing merged");
 	for (int i = 0; i < 2; i++) {
-		map_area(p[i], "a", SIZE);
-		fill(p[i], "a", 0, ALL_PAGES, 1, 1);
+		map_filled(p[i], "a", SIZE, 1);
 		mergeable(p[i], "a", 0, ALL_PAGES);
 		look_at_vmas(p[i], "a");
 	}
@@ -158,8 +156,7 @@ static void merge_processes(void)
 			note("no PR_SET_MEMORY_MERGE here");
 			return;
 		}
-		map_area(p[i], "b", SIZE);
-		fill(p[i], "b", 0, ALL_PAGES, 1000, 1);
+		map_filled(p[i], "b", SIZE, 1000);
 		map_shared(p[i], "s", SIZE);
 		fill(p[i], "s", 0, ALL_PAGES, 1, 1);
 		look_at_vmas(p[i], "a");
@@ -169,8 +166,7 @@ static void merge_processes(void)
 	scan(2);
 	observe("processes merged");
 	child = fork_actor(p[0], "C");
-	map_area(child, "c", SIZE);
-	fill(child, "c", 0, ALL_PAGES, 1000, 1);
+	map_filled(child, "c", SIZE, 1000);
 	look_at_vmas(child, "c");
 	scan(2);
 	observe("a fork merged");

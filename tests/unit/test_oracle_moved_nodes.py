@@ -41,13 +41,18 @@ class Nodes(Watched):
     def add(self, area: str, index: int) -> None:
         self.fill(self.actor, area, index, 1, 1, 0)
 
-    def drop(self, area: str, index: int) -> None:
-        self.on("munmap", self.actor, area, index, 1)
+    def drop(self, area: str, *indices: int) -> None:
+        for index in indices:
+            self.on("munmap", self.actor, area, index, 1)
 
     def move(self, area: str, index: int, node: int, *, stays: bool = False) -> None:
         before = self.page(area, index).nid
         results = {"result": 0, "error": "", "before": [[1, before]], "after": [[1, before if stays else node]]}
         self.on("move_pages", self.actor, area, index, 1, results, node=node, all=True)
+
+    def begin_scan(self, scans: int) -> None:
+        """ksmd has come to the first page only, after ``scans`` full ones."""
+        self.op("batch", {"from": scans, "to": scans}, pages=1)
 
     def tree(self, area: str, index: int) -> int:
         """In which tree the page's node is; -1: on migrate_nodes."""
@@ -133,8 +138,7 @@ def test_an_item_of_a_fork_is_lost_for_two_scans() -> None:
         story.move("a", 0, 1)
         story.scan()
         assert (story.tree("a", 0), story.counts) == (-1, (1, 1, 0, 1))
-        story.drop("b", 0)
-        story.drop("b", 1)
+        story.drop("b", 0, 1)
         story.scan()
         assert (story.tree("a", 0), story.counts) == (1, lost)
         story.scan()
@@ -171,9 +175,8 @@ def test_run_2_forgets_it_too() -> None:
 
 def test_the_trees_are_in_use_while_a_page_waits() -> None:
     story = waiting()
-    story.op("batch", {"from": 3, "to": 3}, pages=1)
-    story.drop("b", 0)
-    story.drop("b", 1)
+    story.begin_scan(3)
+    story.drop("b", 0, 1)
     story.scan()
     assert (story.counts, story.set_aside) == ((0, 0, 0, 1), 1)
     story.op("set", {"rc": -1, "errno": "EBUSY"}, file="merge_across_nodes", value="1")
@@ -182,27 +185,27 @@ def test_the_trees_are_in_use_while_a_page_waits() -> None:
     assert story.signatures == ["P20:tunable:set"]
 
 
-def test_a_node_that_is_astray_gives_its_place_to_one_that_was_moved() -> None:
+def displaced() -> Nodes:
+    """Two pages have changed places, of which ksmd has met the one with one pte: it has the other's place."""
     story = Nodes(2, 2)
     story.drop("a", 1)
     story.scan()
     story.move("a", 0, 1)
     story.move("b", 0, 0)
-    story.op("batch", {"from": 3, "to": 3}, pages=1)
+    story.begin_scan(3)
+    return story
+
+
+def test_a_node_that_is_astray_gives_its_place_to_one_that_was_moved() -> None:
+    story = displaced()
     assert (story.tree("a", 0), story.tree("b", 0)) == (1, -1)
     story.scan()
     assert (story.tree("a", 0), story.tree("b", 0), story.counts) == (1, 0, (2, 1, 0, 0))
 
 
 def test_it_may_be_gone_before_it_has_found_another() -> None:
-    story = Nodes(2, 2)
-    story.drop("a", 1)
-    story.scan()
-    story.move("a", 0, 1)
-    story.move("b", 0, 0)
-    story.op("batch", {"from": 3, "to": 3}, pages=1)
-    story.drop("b", 0)
-    story.drop("b", 1)
+    story = displaced()
+    story.drop("b", 0, 1)
     story.scan()
     assert (story.set_aside, story.counts) == (0, (1, 0, 0, 0))
 
@@ -220,7 +223,7 @@ def test_an_ordinary_page_sends_a_node_away_that_is_astray() -> None:
     story = Nodes(1, 2)
     story.move("a", 0, 1)
     story.move("b", 0, 0)
-    story.op("batch", {"from": 2, "to": 2}, pages=1)
+    story.begin_scan(2)
     assert (story.tree("b", 0), story.counts) == (-1, (1, 1, 1, 0))
     story.scan()
     assert (story.tree("b", 0), story.counts) == (0, (1, 1, 1, 0))
@@ -254,8 +257,7 @@ def test_the_last_dup_takes_the_chains_place_before_the_moved_one_is_put_beside_
         if displaced:
             story.drop("a", 1)
         story.scan()
-        story.drop("b", 0)
-        story.drop("b", 1)
+        story.drop("b", 0, 1)
         story.move("a", 0, 1)
         if displaced:
             story.move("b", 2, 0)

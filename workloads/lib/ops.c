@@ -112,12 +112,17 @@ void write_pages(struct actor *a, const char *area, size_t first,
 	store("write", a, area, first, count, tag, step);
 }
 
+void map_filled(struct actor *a, const char *area, size_t bytes, uint64_t tag)
+{
+	map_area(a, area, bytes);
+	fill(a, area, 0, ALL_PAGES, tag, 1);
+}
+
 struct actor *spawn_filled(const char *name, size_t bytes, uint64_t tag)
 {
 	struct actor *a = spawn(name);
 
-	map_area(a, "a", bytes);
-	fill(a, "a", 0, ALL_PAGES, tag, 1);
+	map_filled(a, "a", bytes, tag);
 	return a;
 }
 

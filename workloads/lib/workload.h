@@ -134,7 +134,9 @@ void look_at_vmas(struct actor *a, const char *area);
 /* A content whose checksum is that of the page of zeros: see contents.c. */
 #define LIKE_ZEROS (1ul << 62)
 
-/* The usual start: a process with an area whose page i has content tag + i. */
+/* An area whose page i has content tag + i. */
+void map_filled(struct actor *a, const char *area, size_t bytes, uint64_t tag);
+/* The usual start: a process with such an area, "a". */
 struct actor *spawn_filled(const char *name, size_t bytes, uint64_t tag);
 
 /* P1 and P2, unrelated, with equal areas "a" that ksmd has merged. */
