@@ -3,8 +3,11 @@
 #   make run                 from kernel source to a verdict, on x86_64
 #   make run TARGETS=all     on all four targets; or pages, hash, every
 #   make matrix              Debian's 6.1 and 6.12 on all four targets; or on those that TARGETS names
+#   make repeat              20 runs, which must all be good; make soak: races on two CPUs, for a minute
 #   make test                unit tests and system tests, the four default targets
 #   make breadth             system tests of further kernels and page sizes
+#   make unit, make check    unit tests alone; ruff and mypy
+#   make bench               what it costs
 #
 # Both install what is missing first: Debian packages (as root, or by sudo), and Python's into .venv.
 
@@ -74,7 +77,7 @@ clean:
 	rm -rf .venv $(OUT) dist
 
 help:
-	@sed -n '3,9s/^# *//p' Makefile; .venv/bin/ksm-harness --help 2>/dev/null || true
+	@sed -n '3,12s/^# *//p' Makefile; .venv/bin/ksm-harness --help 2>/dev/null || true
 
 # Python's packages: what the harness needs, and what its tests need.
 .venv/run.stamp: pyproject.toml

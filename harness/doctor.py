@@ -36,7 +36,7 @@ def _package_checks(targets: Sequence[Target]) -> list[Check]:
     for trait in dict.fromkeys(("all", *traits)):
         own = [p for p in packages([trait]) if p.target == trait]
         missing = [p.name for p in own if not p.present]
-        detail = "missing: " + ", ".join(missing) if missing else f"{len(own)} packages"
+        detail = "missing: " + ", ".join(missing) if missing else f"{len(own)} package{'s' * (len(own) != 1)}"
         mend = install_command(missing) if missing else ""
         checks.append(Check("build tools" if trait == "all" else trait, not missing, detail, mend))
     foreign = [t for t in targets if t.machine_arch == "x86_64" and native != "x86_64" and not shutil.which(f"{t.cross}gcc")]

@@ -15,6 +15,7 @@ def read(path: Path, what: str = "") -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read {what}{' ' if what else ''}{path}: {e}") from e
+        why = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
+        raise UsageError(f"cannot read {what}{' ' if what else ''}{path}: {why}") from e
     except tomllib.TOMLDecodeError as e:
         raise UsageError(f"{path}: {e}") from e

@@ -164,7 +164,7 @@ def _number(text: str) -> int:
 def _add_mutants(commands: argparse._SubParsersAction[Parser]) -> None:
     mutants = commands.add_parser("mutants", help="make broken kernels from a kernel's source, as patches for mutate")
     mutants.add_argument("--kernel", metavar="SPEC", default="debian:6.1",
-                         help="debian:6.1, debian:6.1=VERSION or tree:PATH (default: %(default)s)")  # fmt: skip
+                         help="as for run, but none that is a ready image (default: %(default)s)")  # fmt: skip
     mutants.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new directory for the patches")
     mutants.add_argument("--function", metavar="F[,F…]", default="",
                          help="of these functions, patterns as in a shell (default: those that KSM's rmap lives in)")  # fmt: skip

@@ -59,8 +59,11 @@ def sources(extra: Sequence[Path] = ()) -> list[Path]:
     found = sorted(directory("workloads").glob("*.c"))
     for path in extra:
         if path.is_dir():
-            found += sorted(path.glob("*.c"))
-        elif path.is_file():
+            inside = sorted(path.glob("*.c"))
+            if not inside:
+                raise UsageError(f"no C file in the workload source {path}")
+            found += inside
+        elif path.is_file() and path.suffix == ".c":
             found.append(path)
         else:
             raise UsageError(f"no workload source at {path}; give a C file or a directory of them")
@@ -71,7 +74,11 @@ def workload_table(extra: Sequence[Path] = ()) -> dict[str, WorkloadInfo]:
     """The workloads by name, sorted by their first property's number."""
     table: dict[str, WorkloadInfo] = {}
     for path in sources(extra):
-        for asked, name, properties, title in _WORKLOAD.findall(path.read_text(encoding="utf-8", errors="replace")):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as e:
+            raise UsageError(f"cannot read the workload source {path}: {e.strerror}") from e
+        for asked, name, properties, title in _WORKLOAD.findall(text):
             if name in table:
                 raise UsageError(f"two workloads are named {name}: {table[name].path} and {path}; rename one")
             table[name] = WorkloadInfo(name, tuple(properties.split()), title, path, bool(asked))

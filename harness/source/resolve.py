@@ -151,6 +151,8 @@ def _image(spec: Spec) -> Source:
             release = banner.release_of(root)
     except OSError as e:
         raise UsageError(f"{spec}: cannot read {root}: {e.strerror}") from e
+    if not root.stat().st_size:
+        raise UsageError(f"{spec}: {root} is empty")
     return Source(spec, root, "image", digest.hexdigest(), release, family="image")
 
 

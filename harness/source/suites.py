@@ -2,7 +2,7 @@
 """Debian's other suites, on the mirrors and with the keys that the host's apt is configured with.
 
 A Debian 12 has linux-source-6.1; the kernels of other releases are on the same mirror.  They are looked for in an apt state of
-our own (harness.source.debian), so that the host's sources stay as they are.
+our own (harness.source.apt), so that the host's sources stay as they are.
 """
 
 from __future__ import annotations

@@ -102,6 +102,12 @@ def test_every_workload_has_a_property_and_two_of_a_name_are_refused(tmp_path: P
         workload_table([twin])
     with pytest.raises(UsageError, match="no workload source"):
         workload_table([tmp_path / "nothing"])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match="no C file in the workload source"):
+        workload_table([tmp_path / "none"])
+    (tmp_path / "none" / "x.c").mkdir()
+    with pytest.raises(UsageError, match=r"cannot read the workload source .*/x\.c: Is a directory"):
+        workload_table([tmp_path / "none"])
 
 
 def test_what_is_run_on_request_says_so() -> None:

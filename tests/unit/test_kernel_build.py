@@ -336,6 +336,9 @@ def test_an_object_that_was_cut_off_is_made_again(linux: Path, target: Target, s
 
 def test_a_ready_image_is_as_a_configuration_wants_it_or_is_refused(target: Target, store: Store, tmp_path: Path) -> None:
     image, wants = tmp_path / "vmlinux", tmp_path / "x.config"
+    image.touch()
+    with pytest.raises(UsageError, match="is empty"):
+        resolve(parse_spec(f"image:{image}"), store)
     image.write_bytes(b"\x7fELF Linux version 6.1.0 (x) (gcc) #1\n\0")
     source = resolve(parse_spec(f"image:{image}"), store)
     wants.write_text("CONFIG_ZRAM=y\nCONFIG_NEW=y  # if known\nguest: swap=zram\n")
