@@ -104,29 +104,39 @@ bool kill_rest(pid_t anchor)
 	return false;
 }
 
+static const char *const zero_after_unmerge[] = {
+	"pages_shared", "pages_sharing", "pages_unshared", "pages_volatile",
+	"stable_node_chains", "stable_node_dups", "full_scans",
+};
+
+#define FILES (sizeof(zero_after_unmerge) / sizeof(zero_after_unmerge[0]))
+
+static long long left[FILES];
+
 /* Where run=2 was refused full_scans says nothing. */
 static bool ksm_is_zero(bool unmerged, char *why, size_t size)
 {
-	static const char *const files[] = {
-		"pages_shared", "pages_sharing", "pages_unshared",
-		"pages_volatile", "stable_node_chains", "stable_node_dups",
-		"full_scans",
-	};
-	size_t count = sizeof(files) / sizeof(files[0]) - !unmerged;
+	bool zero = true;
 	char path[128];
 
-	for (size_t i = 0; i < count; i++) {
-		long long value;
-
-		snprintf(path, sizeof(path), KSM_DIR "/%s", files[i]);
-		value = read_number(path, 0);
-		if (value) {
-			snprintf(why, size, "%s is %lld after run=2", files[i],
-				 value);
-			return false;
-		}
+	for (size_t i = 0; i < FILES - !unmerged; i++) {
+		snprintf(path, sizeof(path), KSM_DIR "/%s", zero_after_unmerge[i]);
+		left[i] = read_number(path, 0);
+		if (left[i] && zero)
+			snprintf(why, size, "%s is %lld after run=2",
+				 zero_after_unmerge[i], left[i]);
+		zero &= !left[i];
 	}
-	return true;
+	return zero;
+}
+
+static void tell_left(void)
+{
+	j_open("left", '{');
+	for (size_t i = 0; i < FILES; i++)
+		if (left[i])
+			j_int(zero_after_unmerge[i], left[i]);
+	j_close('}');
 }
 
 /*
@@ -141,6 +151,7 @@ bool reset(const char *next, pid_t anchor)
 	bool ok = kill_rest(anchor);
 	int refused = 0;
 
+	memset(left, 0, sizeof(left));
 	if (!ok && kill(anchor, 0))
 		snprintf(why, sizeof(why), "the process with a mergeable area that keeps ksmd on its leash has died");
 	else if (!ok)
@@ -155,6 +166,7 @@ bool reset(const char *next, pid_t anchor)
 	j_bool("ok", ok);
 	j_str("why", why);
 	j_str("refused", errno_name(refused));
+	tell_left();
 	j_ksm_files();
 	j_system_files();
 	j_bool("memcg_empty", memcg_empty());

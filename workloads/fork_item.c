@@ -1,6 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "workload.h"
 
+#define FEW (64ul << 10)
+
+/*
+ * ksmd meets a page that is not merged twice in each scan, as the fork has it,
+ * too: it stays out of the way, and can be merged when another has its content.
+ */
+static void share_with_ordinary_fork(void)
+{
+	struct actor *p3, *p4, *child;
+
+	p3 = spawn_filled("P3", FEW, 1000);
+	mergeable(p3, "a", 0, ALL_PAGES);
+	child = fork_actor(p3, "D");
+	scan(3);
+	observe("ordinary pages met twice");
+	p4 = spawn_filled("P4", FEW, 1000);
+	mergeable(p4, "a", 0, ALL_PAGES);
+	scan(2);
+	observe("merged with a third process");
+	scan(1);
+	observe("and the fork's");
+	exit_actor(p3);
+	exit_actor(p4);
+	exit_actor(child);
+	scan(1);
+}
+
 /*
  * At its first scan after the fork ksmd gives the child's ptes rmap_items of
  * their own: pages_sharing grows by one for each, at once, for a page that is
@@ -36,5 +63,6 @@ WORKLOAD(fork_item, "P15", "a fork gets its rmap_items at the next scan, and the
 	exit_actor(p1);
 	exit_actor(p2);
 	scan(1);
+	share_with_ordinary_fork();
 	observe("all gone");
 }

@@ -327,6 +327,24 @@ static void meet_last_of_chain(bool displaced)
 }
 
 /*
+ * A page is moved while it waits in the unstable tree for its like: who meets it
+ * there leaves it alone, and the next scan has each on its own node.
+ */
+static void move_out_of_unstable_tree(void)
+{
+	p = spawn("P");
+	place("a", 3, 0);
+	scan(1);
+	scan_pages(1);
+	move_to_node("a", 0, 1);
+	scan_and_observe("two have met one that is on the other node");
+	scan_and_observe("and merged without it");
+	move_to_node("a", 0, 0);
+	scan_and_observe("merged with it");
+	end();
+}
+
+/*
  * With merge_across_nodes=0 there is a stable tree for each NUMA node, and a
  * KSM page that is moved to another node belongs into another tree.  ksmd sees
  * to that when it meets the page: its stable node leaves the one tree for the
@@ -340,6 +358,7 @@ WORKLOAD(numa_moved, "P20", "merge_across_nodes=0: KSM pages that are moved to a
 	ksm_set("merge_across_nodes", "0");
 	ksm_set("stable_node_chains_prune_millisecs", "0");
 	observe_slab("nothing yet");
+	move_out_of_unstable_tree();
 	move_to_counterpart();
 	wait_for_place();
 	wait_in_fork();

@@ -22,6 +22,10 @@ static void spawn_sharers(void)
 	}
 }
 
+/*
+ * Afterwards one content is on both nodes, and another twice on the second one,
+ * whose pages meet in the unstable tree either way.
+ */
 static void share(void)
 {
 	struct actor *child;
@@ -40,6 +44,8 @@ static void share(void)
 	observe("merged again");
 	write_pages(sharers[2], "a", 0, ALL_PAGES, 1000, 1);
 	write_pages(sharers[5], "a", 0, ALL_PAGES, 1000, 1);
+	write_pages(sharers[1], "a", 0, ALL_PAGES, 2000, 1);
+	write_pages(sharers[3], "a", 0, ALL_PAGES, 2000, 1);
 	scan(2);
 	observe("other contents merged");
 	for (int i = 0; i < 6; i++)

@@ -68,12 +68,16 @@ static void no_fork(void)
 	exit_actor(child);
 }
 
-/* No page to copy what P1 has read to, or none to read it into: the fault is taken again. */
+/*
+ * No page to copy what P1 has read to, or none to read it into: the fault is taken
+ * again.  A copy that is there and may not be charged is given up as well.
+ */
 static void no_copy(void)
 {
 	property("P16");
 	reclaim();
 	verify(p1, "a", 0, FEW / 2);
+	read_without_room(p2, "a", 0, FEW / 2 + 1);
 	for (unsigned int i = 0; i < FEW; i++)
 		verify_failing(p2, "a", i, 1, 1);
 	verify(p1, "a", 0, ALL_PAGES);

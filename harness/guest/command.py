@@ -68,7 +68,9 @@ def append_line(target: Target, more: str = "") -> str:
         # anon_vma_init).  So are KSM's own objects (mm/ksm.c, ksm_slab_init), and as caches with checks are not merged
         # with others their objects can be counted.  "A" marks them for failslab, so that they alone can be made to fail.
         # Costs nothing that can be measured.
-        "slub_debug=FZPUA,anon_vma,ksm_*",
+        # An mm that is freed and used all the same, as after a reference too few, shows as well.  Before 5.8 only the first
+        # flags and all names but the first count (mm/slub.c, parse_slub_debug_flags).
+        "slub_debug=FZPU,mm_struct;FZPUA,anon_vma,ksm_*",
         # guest-images/devices.c: where init speaks to us.
         "" if target.journal == VIRTIO_SERIAL else f"harness.journal={target.journal}",
         target.append,

@@ -188,14 +188,19 @@ def _read_alone(memory: Memory, pte: Pte, entry: SwapEntry, vma: Vma) -> None:
     memory.map(pte, page)
 
 
+def _needs_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> bool:
+    """ksm_might_need_to_copy: may another anon_vma's page, or a KSM page that is none any more, not be mapped here?"""
+    if page.ksm:
+        return page.node is None or memory.unmerging
+    own = pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
+    return page.anon_vma is not None and (page.index != vma.index_of(pte.addr) or page.anon_vma.root is not own.root)
+
+
 def _might_need_to_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> Page:
     """ksm_might_need_to_copy: the page itself, or a copy that belongs to the vma's anon_vma alone."""
     own = pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
-    if page.ksm:
-        if page.node is not None and not memory.unmerging:
-            return page
-    elif page.anon_vma is None or (page.index == vma.index_of(pte.addr) and page.anon_vma.root is own.root):
-        if page.when == 0:
+    if not _needs_copy(memory, page, pte, vma):
+        if page.when == 0 and not page.ksm:
             page.by, page.when = memory.op, memory.tick
         return page
     memory.ksm_swpin_copy += 1
@@ -203,6 +208,14 @@ def _might_need_to_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> Page:
     copy.anon_vma, copy.index = own, vma.index_of(pte.addr)
     copy.by, copy.when = memory.op, memory.tick
     return copy
+
+
+def needs_page(memory: Memory, mm: Mm, addr: int) -> bool:
+    """A read access takes a page of its own: what is swapped is read, or copied from the swap cache."""
+    pte = mm.ptes.get(addr)
+    if pte is None or pte.entry is None:
+        return False
+    return pte.entry.cached is None or _needs_copy(memory, pte.entry.cached, pte, vma_of(mm, addr))
 
 
 def _note_orphan(memory: Memory, page: Page) -> None:

@@ -95,11 +95,14 @@ class Ksmd:
         return True
 
     def _resume(self) -> None:
-        """The unstable tree is searched by what its pages hold now; where that is something else, the search goes astray."""
-        for (nid, content), item in self.unstable.items():
+        """The unstable tree is searched by what its pages hold now; where that is something else, the search goes astray.
+
+        A page that has moved to another node stays where it is in the tree.
+        """
+        for (_, content), item in self.unstable.items():
             pte, vma = item.mm.ptes.get(item.addr), item.mm.vma_at(item.addr)
             page = pte.page if pte is not None else None
-            there = page is not None and vma is not None and vma.flags.mergeable and self.tree.key(page) == (nid, content)
+            there = page is not None and vma is not None and vma.flags.mergeable and page.content == content
             if not there and not item.mm.dead:  # the dead are met before anything is searched
                 self.memory.doubt("a page in the unstable tree changed in the middle of a scan")
 
@@ -268,6 +271,8 @@ class Ksmd:
             return  # get_mergeable_page finds none: gone since the batch that put it there
         tree_page = tree_pte.page
         if tree_page is page:  # "Don't substitute a ksm page for a forked page."
+            return
+        if self.tree.key(tree_page) != key:  # it has been moved to another node since, and is in the right tree next time
             return
         if page.compound is not None and page.compound is tree_page.compound:
             # Both are referenced, so the split that merging needs fails; it is made afterwards, and nothing is merged.

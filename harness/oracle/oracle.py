@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from harness.findings import Finding
 from harness.graph import Graph
-from harness.oracle import migration, poison
+from harness.oracle import limit, migration, poison
 from harness.oracle.batches import judge_batch
 from harness.oracle.blind_spot import remarks, unreachable
 from harness.oracle.contents import judge_contents, read_contents
@@ -215,6 +215,9 @@ class Oracle:
         self.model.read(mm, start, end)
         return differences
 
+    def _read_without_room(self, op: Fields, ret: Fields) -> list[Difference]:
+        return limit.read_without_room(self.model, op, ret)
+
     def _soft_offline(self, op: Fields, ret: Fields) -> list[Difference]:
         return migration.soft_offline(self.model, op, ret)
 
@@ -314,6 +317,6 @@ _JUDGED: Mapping[str, Callable[[Oracle, Fields, Fields], list[Difference]]] = {
     "scan": Oracle._scan, "batch": Oracle._batch, "verify": Oracle._verify, "reclaim": Oracle._reclaim,
     "idle_read": Oracle._idle_read, "soft_offline": Oracle._soft_offline, "move_pages": Oracle._move_pages,
     "hwpoison": Oracle._hwpoison, "set": Oracle._set, "smaps": Oracle._smaps, "vvar": Oracle._vvar,
-    "merge_any": Oracle._merge_any,
+    "merge_any": Oracle._merge_any, "read_without_room": Oracle._read_without_room,
 }  # fmt: skip
 _MAY_FAIL = frozenset({"set", "merge_any"})  # and how is predicted

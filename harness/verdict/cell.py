@@ -144,7 +144,13 @@ def _judge_one(
     if seen is not None and account is not None and account.reset is not None and not any(c.fatal for c in crashes):
         tainted = taint_report(_taint_before(seen, account), account.reset.taint)
         crashes += (tainted,) if tainted else ()
-    return judge_workload(Evidence(workload, boot, account, crashes, properties, told.reason))
+    first = seen.first_reset if seen is not None and _kept_from_beginning(workload, told, seen) else None
+    return judge_workload(Evidence(workload, boot, account, crashes, properties, told.reason, first))
+
+
+def _kept_from_beginning(workload: WorkloadRecord, told: CellRecord, seen: Replay) -> bool:
+    """Its boot came to no workload, and it was the one whose turn it was."""
+    return not seen.accounts and next(w for w in told.workloads if w.boot == workload.boot) is workload
 
 
 def _account(workload: WorkloadRecord, seen: Replay | None) -> Account | None:

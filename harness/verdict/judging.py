@@ -30,6 +30,7 @@ class Evidence:
     crashes: tuple[CrashReport, ...] = ()
     properties: tuple[str, ...] = ()  # as planned; the journal's own list goes before
     why_not: str = ""  # why the guest room did not run all workloads
+    first_reset: Reset | None = None  # before any workload of its boot, where that is what kept this one from beginning
 
 
 def judge_workload(evidence: Evidence) -> WorkloadResult:
@@ -72,10 +73,13 @@ def _in_progress(told: WorkloadRecord, account: Account | None) -> tuple[str, st
 
 
 def all_findings(evidence: Evidence) -> tuple[Finding, ...]:
-    """The oracle's findings, and what the reset after the workload shows."""
-    if evidence.account is None:
+    """The oracle's findings, and what the reset after the workload shows; of one that never began, the reset before it."""
+    account, reset = evidence.account, evidence.first_reset
+    if account is not None:
+        return tuple(account.findings) + tuple(f for f in [reset_finding(account)] if f)
+    if reset is None or reset.ok or not reset.ksm:
         return ()
-    return tuple(evidence.account.findings) + tuple(f for f in [reset_finding(evidence.account)] if f)
+    return (_left(evidence.told.workload, reset, "although nothing has been merged yet"),)
 
 
 def reset_finding(account: Account) -> Finding | None:
@@ -88,19 +92,24 @@ def reset_finding(account: Account) -> Finding | None:
         return _refused(account, reset)
     if reset is None or reset.ok or not reset.ksm:
         return None
+    gone = "although every process of the workload is gone"
+    return _left(account.workload, reset, gone, follows=bool(account.findings))
+
+
+def _left(workload: str, reset: Reset, although: str, follows: bool = False) -> Finding:
     left = ", ".join(f"{name} {value}" for name, value in reset.ksm)
     return Finding(
         prop="P18",
         kind="reset",
         op="run",
         tier=Tier.ACCOUNTING,
-        workload=account.workload,
+        workload=workload,
         seq=reset.seq,
-        summary=f"KSM still counts pages after run=2 although every process of the workload is gone: {left}",
-        expected="pages_shared, pages_sharing, pages_unshared, pages_volatile, chains and their dups 0 after run=2",
+        summary=f"KSM still counts after run=2 {although}: {left}",
+        expected="pages_shared, pages_sharing, pages_unshared, pages_volatile, chains and their dups, full_scans 0 after run=2",
         seen=f"{left} ({reset.why})" if reset.why else left,
-        why="writing 2 to run unmerges every mm and drops every rmap_item (unmerge_and_remove_all_rmap_items)",
-        follows=bool(account.findings),
+        why="writing 2 to run unmerges every mm, drops every rmap_item and counts scans anew (unmerge_and_remove_all_rmap_items)",
+        follows=follows,
     )
 
 
@@ -164,8 +173,10 @@ def _hung(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
     return Verdict.HANG, (stuck or evidence.told.reason or "no progress") + _during(evidence)
 
 
-def _ran(evidence: Evidence, _: Sequence[Finding]) -> Decision | None:
+def _ran(evidence: Evidence, findings: Sequence[Finding]) -> Decision | None:
     told, boot = evidence.told, evidence.boot
+    if evidence.account is None and findings:
+        return Verdict.FAIL, f"{findings[0].summary}; so it was not run"
     if told.outcome is Outcome.NOTRUN:
         why = told.reason or evidence.why_not or (boot.reason if boot else "") or "its turn never came"
         host = boot is not None and boot.stop in (Stop.INFRA, Stop.CANCELLED)

@@ -100,3 +100,23 @@ def test_a_page_that_came_in_mid_scan_is_doubted() -> None:
     story.fill("P3", tag=1, op="write")
     story.scan()
     assert "pagevec" in story.model.memory.unsure
+
+
+def test_a_page_that_left_for_another_node_is_left_alone_in_the_unstable_tree() -> None:
+    story = Story(p="P20")
+    story.op("set", file="merge_across_nodes", value="0")
+    story.spawn("P")
+    story.map("P")
+    story.on("bind", "P", node=0)
+    story.fill("P", tag=1, step=0)
+    story.on("mergeable", "P")
+    story.scan()
+    assert batch(story, 1) == []
+    move = {"result": 0, "error": "", "before": [[1, 0]], "after": [[1, 1]]}
+    assert story.on("move_pages", "P", "a", 0, 1, move, node=1, all=True) == []
+    story.scan()
+    # Nobody merges with the page that moved, and who has met it is in no tree.
+    assert story.counts == (0, 0, 1, N - 1)
+    story.scan()
+    assert story.counts == (1, N - 2, 1, 0)
+    assert story.model.memory.unsure == ""

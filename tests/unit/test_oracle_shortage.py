@@ -182,3 +182,24 @@ def test_a_kernel_that_cannot_fork_at_all_is_told_of() -> None:
     results = {"rc": -1, "errno": "ENOMEM", "available_kb": 900}
     story.op("fork", results, actor="init", child="new_fork")
     assert story.signatures == ["P15:refused:fork"]
+
+
+def test_a_copy_that_may_not_be_charged_changes_nothing() -> None:
+    story = Story(p="P16")
+    story.merged()
+    story.reclaim()
+    story.verify("P1", count=N // 2)
+    none = {"outcomes": [[N, "EIO"]]}  # of half of them a copy is needed, of the others the page itself
+    assert story.on("read_without_room", "P2", results=none) == []
+    assert story.model.memory.ksm_swpin_copy == 0
+    assert story.verify("P2") == []
+    assert story.model.memory.ksm_swpin_copy == N // 2
+    assert story.observe() == []
+
+
+def test_what_is_mapped_needs_no_room() -> None:
+    story = Story(p="P16")
+    story.merged()
+    assert story.on("read_without_room", "P2", results={"outcomes": [[N, ""]]}) == []
+    story.on("read_without_room", "P2", results={"outcomes": [[1, "EIO"], [N - 1, ""]]})
+    assert story.signatures == ["P16:refused:read_without_room"]

@@ -232,17 +232,39 @@ def test_taint_at_the_reset_blames_the_workload_before_it(tmp_path: Path) -> Non
     assert any("reset after new_fork was not clean: taint 513" in w for w in result.warnings)
 
 
-@pytest.mark.parametrize("counter", ["pages_unshared", "stable_node_chains"])
+@pytest.mark.parametrize("counter", ["pages_unshared", "stable_node_chains", "full_scans"])
 def test_what_is_left_after_run_2_is_a_finding_of_the_workload_before(tmp_path: Path, counter: str) -> None:
     j = Journal()
     j.hello()
     j.reset("new_fork")
     new_fork(j)
-    j.reset("many_forks", ok=False, ksm={counter: "1", "full_scans": "1"}, why=f"{counter} is 1 after run=2")
+    j.reset("many_forks", ok=False, left={counter: 1}, ksm={"full_scans": "1"}, why=f"{counter} is 1 after run=2")
     write_cell(tmp_path, [j], [("new_fork", Outcome.ENDED, 1, "")])
     result = judge_cell(tmp_path, "x86_64", "x86_64", PLANNED, make=Scripted())
     (finding,) = result.workloads[0].findings
     assert (finding.signature, f"{counter} 1" in finding.summary) == ("P18:reset:run", True)
+
+
+def test_what_is_left_after_run_2_before_any_workload_is_a_finding_of_the_first_one(tmp_path: Path) -> None:
+    j = Journal()
+    j.hello()
+    j.reset("new_fork", ok=False, left={"full_scans": 1}, why="full_scans is 1 after run=2")
+    reason = "right after boot: reset failed: full_scans is 1 after run=2"
+    outcomes = [("new_fork", Outcome.INFRA, 1, reason), ("many_forks", Outcome.INFRA, 1, reason)]
+    write_cell(tmp_path, [j], outcomes)
+    first, second = judge_cell(tmp_path, "x86_64", "x86_64", PLANNED, make=Scripted()).workloads
+    (finding,) = first.findings
+    assert (first.verdict, finding.signature) == (Verdict.FAIL, "P18:reset:run")
+    assert "nothing has been merged yet: full_scans 1" in first.reason
+    assert (second.verdict, second.findings) == (Verdict.INFRA, ())
+
+
+def test_a_first_reset_that_failed_otherwise_is_no_verdict_about_ksm(tmp_path: Path) -> None:
+    j = Journal()
+    j.hello()
+    j.reset("new_fork", ok=False, ksm={"full_scans": "1"}, left={}, why="mkdir: No space left on device")
+    write_cell(tmp_path, [j], [("new_fork", Outcome.INFRA, 1, "right after boot: reset failed")])
+    assert judged(tmp_path)["new_fork"][0] is Verdict.INFRA
 
 
 def test_an_anchor_that_could_not_be_made_mergeable_is_a_warning(tmp_path: Path) -> None:

@@ -212,6 +212,13 @@ void verify_failing(struct actor *a, const char *area, size_t first,
 void scan_failing(unsigned int n);
 void reclaim_failing(void);
 
+/*
+ * limit.c: pages of an actor are read while its memcg has no room at all and nobody
+ * in it may be killed.  What needs a page is refused.
+ */
+void read_without_room(struct actor *a, const char *area, size_t first,
+		       size_t count);
+
 void churn(unsigned int rounds);
 
 /*

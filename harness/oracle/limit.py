@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Faults on behalf of a memcg that has no room (mm/memcontrol.c: try_charge_memcg)."""
+
+from __future__ import annotations
+
+from harness.findings import Tier
+from harness.oracle import faults
+from harness.oracle.judge import Difference, Places, pages
+from harness.oracle.model import Model
+from harness.oracle.operations import pages_of
+from harness.oracle.records import Fields
+
+
+def read_without_room(model: Model, op: Fields, ret: Fields) -> list[Difference]:
+    """What needs no page is served; what needs one may be refused, and then nothing is changed.
+
+    The reclaim that is tried before cannot swap, but it makes pages old (can_age_anon_pages).
+    """
+    mm, start, end = pages_of(model, op)
+    refused = Places()
+    error = ""
+    for page in model.pages():
+        if page.memcg == mm.memcg:
+            page.referenced = page.young = None
+            for pte in page.ptes:
+                pte.young = pte.young and None
+    for addr, why in zip(range(start, end), _outcomes(ret, end - start), strict=True):
+        needless = not faults.needs_page(model.memory, mm, addr)
+        if why and needless:
+            refused.add(mm.name, op.text("area"), addr - mm.areas[op.text("area")].start)
+            error = why
+        if not why:
+            faults.read(model.memory, mm, addr)
+    if not refused.count():
+        return []
+    return [
+        Difference(
+            kind="refused", op="read_without_room", tier=Tier.SAFETY, prop="P16", places=refused,
+            summary=f"{mm.name} could not read {pages(refused.count())} that need no memory, while its memcg had no room",
+            expected="success", seen=error,
+            why="what is mapped, or in the swap cache and its own, is not charged again (do_swap_page)",
+        )
+    ]  # fmt: skip
+
+
+def _outcomes(ret: Fields, npages: int) -> list[str]:
+    """Decode ``outcomes``: the error of each page, "" for none."""
+    found: list[str] = []
+    for raw in ret.items("outcomes"):
+        if not isinstance(raw, list) or len(raw) != 2 or not isinstance(raw[1], str):
+            raise ret.fail(f"no run of outcomes: {raw!r}")
+        found.extend([raw[1]] * min(ret.whole(raw[0], "outcomes", 1), npages + 1))
+    if len(found) != npages:
+        raise ret.fail(f"outcomes of {len(found)} pages, of which there are {npages}")
+    return found
