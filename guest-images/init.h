@@ -34,6 +34,7 @@ void j_settings(void);
 
 /* hello.c: what init tells the host of the guest and its kernel. */
 void say_hello(void);
+void j_clock(void);
 void send_dmesg(void);
 
 /* reset.c: the same beginning for each workload. */

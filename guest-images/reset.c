@@ -173,6 +173,7 @@ bool reset(const char *next, pid_t anchor)
 	j_int("swap_used_kb", meminfo_kb("SwapTotal") - meminfo_kb("SwapFree"));
 	j_int("anon_vma", slab_objects("anon_vma"));
 	j_int("taint", read_number("/proc/sys/kernel/tainted", -1));
+	j_clock();
 	j_end();
 	return ok;
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from harness.drawing import Drawing
 from harness.findings import Finding
 from harness.journal.reader import Record
+from harness.verdict.moment import Timeline
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Replay:
     anchor: str = ""  # the error that MADV_MERGEABLE failed with in init's own process
     first_reset: Reset | None = None  # the one before any workload
     accounts: list[Account] = field(default_factory=list)
+    timeline: Timeline = field(default_factory=Timeline)
     fault: str = ""
     blind: str = ""  # why the second witness's looks end early
 

@@ -16,7 +16,7 @@ from harness.guest.record import NAME, BootRecord, CellRecord, Outcome, Workload
 from harness.journal.reader import Record
 from harness.results import CellResult, CrashReport, RunResult, Verdict, WorkloadResult
 from harness.verdict.account import Account, Replay
-from harness.verdict.judging import Evidence, judge_workload, taint_report
+from harness.verdict.judging import Evidence, judge_workload, taint_report, worst
 from harness.verdict.knowledge import Knowledge
 from harness.verdict.replay import MakeOracle, chunks, replay
 
@@ -145,7 +145,9 @@ def _judge_one(
         tainted = taint_report(_taint_before(seen, account), account.reset.taint)
         crashes += (tainted,) if tainted else ()
     first = seen.first_reset if seen is not None and _kept_from_beginning(workload, told, seen) else None
-    return judge_workload(Evidence(workload, boot, account, crashes, properties, told.reason, first))
+    report = worst(crashes)
+    moment = seen.timeline.at(report.text) if report is not None and seen is not None else None
+    return judge_workload(Evidence(workload, boot, account, crashes, properties, told.reason, first, moment))
 
 
 def _kept_from_beginning(workload: WorkloadRecord, told: CellRecord, seen: Replay) -> bool:

@@ -12,6 +12,7 @@ from harness.oracle.refusals import EXCUSED
 from harness.results import CrashReport, Verdict, WorkloadResult
 from harness.verdict.account import Account, Reset
 from harness.verdict.known import known_defect
+from harness.verdict.moment import Moment
 
 Decision = tuple[Verdict, str]
 
@@ -31,6 +32,7 @@ class Evidence:
     properties: tuple[str, ...] = ()  # as planned; the journal's own list goes before
     why_not: str = ""  # why the guest room did not run all workloads
     first_reset: Reset | None = None  # before any workload of its boot, where that is what kept this one from beginning
+    moment: Moment | None = None  # what was in progress when the kernel complained; None: cannot be told
 
 
 def judge_workload(evidence: Evidence) -> WorkloadResult:
@@ -38,7 +40,7 @@ def judge_workload(evidence: Evidence) -> WorkloadResult:
     findings = all_findings(evidence)
     verdict, reason = _decide(evidence, findings)
     told, account = evidence.told, evidence.account
-    operation, prop = _in_progress(told, account) if verdict not in (Verdict.PASS, Verdict.SKIP) else ("", "")
+    operation, prop = _in_progress(evidence) if verdict not in (Verdict.PASS, Verdict.SKIP) else ("", "")
     return WorkloadResult(
         workload=told.workload,
         properties=(account.properties if account and account.properties else evidence.properties),
@@ -63,8 +65,20 @@ def _decide(evidence: Evidence, findings: Sequence[Finding]) -> Decision:
     return Verdict.PASS, ""
 
 
-def _in_progress(told: WorkloadRecord, account: Account | None) -> tuple[str, str]:
-    """The journal knows best where it stopped; the guest room's word serves where the journal has nothing."""
+def worst(crashes: Sequence[CrashReport]) -> CrashReport | None:
+    """The report that decides: the first fatal one, known to be wrong only if there is no other."""
+    fatal = [c for c in crashes if c.fatal]
+    return min(fatal, key=lambda c: known_defect(c) is not None, default=None)
+
+
+def _in_progress(evidence: Evidence) -> tuple[str, str]:
+    """The journal knows best where it stopped; the guest room's word serves where the journal has nothing.
+
+    A kernel that complained may have gone on: then it is its own word of when that was that counts.
+    """
+    told, account = evidence.told, evidence.account
+    if evidence.moment is not None:
+        return evidence.moment.operation, evidence.moment.prop
     if account is None:
         return told.operation, told.prop
     if not account.problem:
@@ -295,7 +309,7 @@ def _told(evidence: Evidence) -> str:
 
 
 def _during(evidence: Evidence) -> str:
-    operation, prop = _in_progress(evidence.told, evidence.account)
+    operation, prop = _in_progress(evidence)
     if not operation:
         return f", during {prop}" if prop else ""
-    return f", during {operation}" + (f" of {prop}" if prop else "")
+    return f", {'' if operation.startswith('between ') else 'during '}{operation}" + (f" of {prop}" if prop else "")

@@ -97,6 +97,7 @@ class Replayer:
         found: list[tuple[Account, Finding]] = []
         for record in self._reader.feed(piece):
             found += self.look()
+            self._result.timeline.note(record)
             if record.get("boot") is True:
                 note_boot(self._result, record)
                 found += self._of_reset(record)

@@ -12,7 +12,8 @@ from harness.findings import Finding, Tier
 from harness.guest.record import BootRecord, Outcome, Stop, WorkloadRecord
 from harness.results import CrashReport, Verdict
 from harness.verdict.account import Account, Reset
-from harness.verdict.judging import Evidence, judge_workload, taint_report
+from harness.verdict.judging import Evidence, judge_workload, taint_report, worst
+from harness.verdict.moment import Moment
 
 FINDING = Finding(
     "P1", "still-mapped", "reclaim", Tier.SAFETY, "new_fork", 41, "C still maps 256 KSM pages", "swapped", "mapped", "why"
@@ -117,6 +118,24 @@ def test_crash_outranks_an_inconsistent_journal() -> None:
 def test_warning_after_the_end_is_a_crash_too() -> None:
     result = judge_workload(evidence(Outcome.CRASHED, account(), (OOPS,)))
     assert (result.verdict, result.operation) == (Verdict.CRASH, "")
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_kernel_that_went_on_is_judged_by_the_time_of_its_report(over: bool) -> None:
+    """Where the journal ended, or whether it did, says nothing of that."""
+    later = account() if over else account(problem="the journal ended early", op="reclaim", seq=41, prop="P1")
+    known = dataclasses.replace(evidence(Outcome.CRASHED, later, (OOPS,)), moment=Moment("fork (seq 3)", "P14"))
+    result = judge_workload(known)
+    assert result.reason == "kernel BUG at mm/rmap.c:411!, during fork (seq 3) of P14"
+    assert (result.operation, result.prop) == ("fork (seq 3)", "P14")
+    either = judge_workload(dataclasses.replace(known, moment=Moment("between fork (seq 3) and scan (seq 5)", "")))
+    assert either.reason == "kernel BUG at mm/rmap.c:411!, between fork (seq 3) and scan (seq 5)"
+    assert either.prop == ""
+
+
+def test_the_report_that_decides() -> None:
+    assert worst((STALL, OOPS, dataclasses.replace(OOPS, line=20))) is OOPS
+    assert worst((STALL,)) is None
 
 
 def test_crash_without_a_report_on_the_console() -> None:
