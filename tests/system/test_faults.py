@@ -50,6 +50,15 @@ def test_panic_is_recognised_on_every_target(harness: Harness, target: str) -> N
     assert any(c.kind in ("oops", "panic") for c in result.crashes), ended.told()
 
 
+@pytest.mark.parametrize("target", ["x86_64", "aarch64", "ppc64"])
+def test_a_report_that_the_kernel_survives_is_of_the_operation_of_its_time(harness: Harness, target: str) -> None:
+    ended = harness("--target", target, "--workload", "fault_survived", "--workload-source", FAULTS)
+    assert ended.code == 1, ended.told()
+    result = ended.workload("fault_survived", target)
+    assert result.verdict is Verdict.CRASH
+    assert result.operation.startswith("scan (seq ") and result.prop == "P14", ended.told()
+
+
 def test_a_journal_that_is_not_whole_is_lost(harness: Harness) -> None:
     names = ("fault_cut", "fault_changed", "fault_missing", "fault_segv", "fault_error")
     ended = fault(harness, *names)

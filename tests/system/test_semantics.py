@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kernels that differ: what decides is their source or a measurement, and a file that somebody has reviewed, never a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.source import behaviour, parse_spec, resolve
+from harness.store import Store
+
+from .conftest import Ended, Harness, execute
+
+pytestmark = pytest.mark.system
+
+DIFFERENT = Path(__file__).parents[1] / "semantics"
+BACKPORT = DIFFERENT / "backport-checksum-first.patch"
+ON_PURPOSE = DIFFERENT / "swpin-copy-not-counted.patch"
+DECLARED = DIFFERENT / "swpin-copy-not-counted.toml"
+
+LATER = {"has_merge_any", "split_maps_zeros", "hwpoison_takes_ksm", "cksum_first", "single_dup_leaves_chain"}
+SINCE_5_19 = {"swap_ptes_keep_exclusive", "mlock_marks_ksm"}
+
+
+def test_what_debians_sources_tell() -> None:
+    """Of each linux-source package that the store has: each field is told, and no version is looked at."""
+    store = Store()
+    resolve(parse_spec("debian:6.1"), store)
+    for directory in sorted((store.root / "src").glob("debian-*/linux")):
+        name = directory.parent.name.split("-")[1]
+        told = {t.field: t.value for t in behaviour.examine(lambda path: _text(directory / path))}  # noqa: B023
+        yes: set[str] = {"5.10": set(), "6.1": SINCE_5_19}.get(name, SINCE_5_19 | LATER)
+        assert told == {field: field in yes for field in SINCE_5_19 | LATER | {"stale_node_ends_search"}}, name
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else None
+
+
+def test_a_backport_is_no_error_whether_its_source_is_there_or_not(harness: Harness, tmp_path: Path) -> None:
+    words = ("--workload", "fork_item,swapin,many_items")
+    ended = harness("--patch", BACKPORT, *words)
+    assert ended.code == 0, ended.told()
+    assert "cksum_first yes (mm/ksm.c:" in ended.facts()["semantics"]
+    image = ended.facts()["kernel"]
+    measured = execute(tmp_path / "image", "run", "--kernel", f"image:{image}", *words, "--out", tmp_path / "image")
+    assert measured.code == 0, measured.told()
+    assert measured.verdicts()["calibrate"] == "PASS"
+    assert "cksum_first yes (measured, though kernels with its files do otherwise)" in measured.facts()["semantics"]
+
+
+def test_a_difference_on_purpose_is_bad_until_it_is_declared(harness: Harness, tmp_path: Path) -> None:
+    ended = harness("--patch", ON_PURPOSE, "--workload", "new_fork,swapin")
+    assert ended.code == 1, ended.told()
+    assert [f.kind for f in ended.workload("swapin").findings] == ["counter-ksm_swpin_copy"], ended.told()
+    again = _judged(ended, "--semantics", DECLARED)
+    assert again.code == 0, again.told()
+    assert "counted elsewhere in this kernel (reviewed by A Reviewer" in again.stdout
+    assert "counted elsewhere" in (ended.out / "junit.xml").read_text()
+    assert "counted elsewhere" in (ended.out / "report.html").read_text()
+    assert [d.field for d in again.run.declared] == ["has_swpin_copy"]
+    assert _judged(ended).code == 0  # the run has it from now on
+    live = execute(
+        tmp_path / "live",
+        "run",
+        "--patch",
+        ON_PURPOSE,
+        "--workload",
+        "swapin",
+        "--semantics",
+        DECLARED,
+        "--out",
+        tmp_path / "live",
+    )
+    assert live.code == 0, live.told()
+
+
+def _judged(ended: Ended, *words: str | Path) -> Ended:
+    return execute(ended.out, "judge", ended.out, *words)
