@@ -7,15 +7,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from harness import textfile
 from harness.errors import UsageError
 
 
 def read(path: Path, what: str = "") -> dict[str, Any]:
     """The file's tables.  UsageError names the file, and ``what`` it is where it cannot be read at all."""
+    text = textfile.read(path, what)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e:
-        why = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
-        raise UsageError(f"cannot read {what}{' ' if what else ''}{path}: {why}") from e
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         raise UsageError(f"{path}: {e}") from e

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import resources
+from harness import resources, textfile
 from harness.errors import BuildError, UsageError
 from harness.targets import Target
 
@@ -81,10 +81,7 @@ def included(paths: Iterable[Path]) -> list[Path]:
 
 def read_text(path: Path) -> str:
     """A fragment's text.  UsageError when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read the config fragment {path}: {e}") from e
+    return textfile.read(path, "the config fragment")
 
 
 def parse(text: str, fragment: str) -> list[Option]:

@@ -6,17 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.errors import HostError, UsageError
+from harness import textfile
+from harness.errors import HostError
 from harness.report.text import line
 from harness.store import write_atomically
 
 
 def write_part(path: Path, title: str, fresh: str) -> None:
     """Replace the part ``title`` of the file, or add it.  UsageError if the file cannot be read, HostError if not written."""
-    try:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read {path}: {e}") from e
+    old = textfile.read(path) if path.exists() else ""
     try:
         write_atomically(path, replaced(old, title, fresh))
     except OSError as e:
