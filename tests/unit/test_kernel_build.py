@@ -41,7 +41,7 @@ vmlinux: $(O)/vmlinux $(O)/System.map
 $(O)/ksm.o: $(src)/mm/ksm.c $(O)/.config
 \t@echo "  CC      mm/ksm.o"
 \techo compiled >> $(O)/history
-\tsh -c "$$(cat $(src)/pause)"
+\t$(shell cat $(src)/pause)
 \t$(CC) -g -c -o $@ $<
 $(O)/vmlinux: $(O)/ksm.o
 \t@echo "  LD      vmlinux"
