@@ -168,7 +168,7 @@ bool reset(const char *next, pid_t anchor)
 	j_str("refused", errno_name(refused));
 	tell_left();
 	j_ksm_files();
-	j_system_files();
+	j_system_files(true);
 	j_bool("memcg_empty", memcg_empty());
 	j_int("swap_used_kb", meminfo_kb("SwapTotal") - meminfo_kb("SwapFree"));
 	j_int("anon_vma", slab_objects("anon_vma"));

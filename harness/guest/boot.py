@@ -102,7 +102,7 @@ class Boot:
         self._seen = watchdog.Seen(started=begin, console=begin)
         tasks: list[asyncio.Task[None]] = []
         try:
-            await self._port.connect(self._qemu.journal)
+            self._port.connect(self._qemu.journal)
             self._readers = [asyncio.create_task(w) for w in (self._console.watch(), self._port.watch())]
             tasks += self._readers
             tasks.append(asyncio.create_task(self._until_gone()))

@@ -25,6 +25,7 @@ from harness.verdict.judging import counts
 from harness.verdict.replay import MakeOracle, Replayer
 
 PIECE = 1 << 14  # bytes between two looks at whether the judgement is still wanted
+PAUSE = 0.02  # seconds that the journals are left to grow: a record at a time is not worth waking for
 
 OnFinding = Callable[[Finding], None]
 
@@ -43,6 +44,7 @@ class Live:
         self._boots: dict[int, tuple[IO[bytes], Replayer]] = {}
         self._looks: list[looks.Reader] = []
         self._wake = threading.Event()
+        self._hurry = threading.Event()  # somebody waits for what is there
         self._caught_up = threading.Condition()
         self._asked = self._done = 0
         self._ended = self._abandoned = False
@@ -79,6 +81,7 @@ class Live:
         with self._caught_up:
             self._asked += 1
             mine = self._asked
+            self._hurry.set()
             self._wake.set()
             self._caught_up.wait_for(lambda: self._done >= mine or not self._thread.is_alive())
 
@@ -91,6 +94,7 @@ class Live:
 
     def _end(self) -> None:
         self._ended = True
+        self._hurry.set()
         self._wake.set()
         self._thread.join()
 
@@ -99,7 +103,9 @@ class Live:
             ended = False
             while not ended:
                 self._wake.wait()
+                self._hurry.wait(PAUSE)
                 self._wake.clear()
+                self._hurry.clear()
                 ended, asked = self._ended, self._asked  # before the last look
                 for file, replayer in list(self._boots.values()):
                     self._catch_up(file, replayer)

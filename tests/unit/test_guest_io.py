@@ -149,7 +149,7 @@ def feed(path: Path, data: bytes) -> Port:
     async def scene() -> Port:
         ours, theirs = socket.socketpair()
         port = Port(path, asyncio.Event())
-        await port.connect(ours)
+        port.connect(ours)
         task = asyncio.create_task(port.watch())
         theirs.setblocking(False)
         for at in range(0, len(data), 1000):

@@ -263,6 +263,12 @@ void serve_again(const char *fd, const char *index)
 
 void actors_init(void)
 {
+	sigset_t gone;
+
+	sigemptyset(&gone);
+	sigaddset(&gone, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &gone, NULL) < 0)
+		_exit(4);
 	/* A memfd, for an actor that executes itself anew keeps its slot. */
 	slots_fd = memfd_create("slots", 0);
 	if (slots_fd < 0 && errno == ENOSYS) {	/* before 3.17 */
@@ -431,6 +437,17 @@ static void forget_areas(struct actor *a)
 	a->nareas = 0;
 }
 
+/* Until a child may have gone, or for a while; actors_init() has blocked the signal. */
+static void wait_for_child(void)
+{
+	struct timespec slice = { .tv_nsec = 200000000 };
+	sigset_t gone;
+
+	sigemptyset(&gone);
+	sigaddset(&gone, SIGCHLD);
+	sigtimedwait(&gone, NULL, &slice);
+}
+
 void end_process(struct actor *a)
 {
 	double deadline = monotonic_seconds() + patient(ANSWER_SECONDS);
@@ -441,7 +458,7 @@ void end_process(struct actor *a)
 	while (!(reaped = waitpid(a->pid, &status, WNOHANG))) {
 		if (monotonic_seconds() > deadline)
 			stuck(a->name, a->pid);
-		sched_yield();
+		wait_for_child();
 	}
 	if (reaped < 0)
 		fail("waitpid", errno, "%s (pid %d)", a->name, a->pid);

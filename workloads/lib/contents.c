@@ -61,19 +61,25 @@ static bool is_like_zeros(uint64_t tag)
 
 void fill_page(uint64_t *word, uint64_t tag)
 {
-	if (is_like_zeros(tag))
-		for (size_t j = 0; j < page_size() / 8; j++)
-			word[j] = like_zeros(tag, j);
-	else
-		for (size_t j = 0; j < page_size() / 8; j++)
-			word[j] = tag ? (tag + j) * ODD : 0;
+	const uint64_t *end = word + page_size() / 8;
+	const uint64_t step = tag ? ODD : 0;
+	uint64_t value = tag * ODD;
+
+	if (is_like_zeros(tag)) {
+		for (size_t j = 0; word < end; j++)
+			*word++ = like_zeros(tag, j);
+		return;
+	}
+	for (; word < end; value += step)
+		*word++ = value;
 }
 
 static int64_t content_like_zeros(const uint64_t *word)
 {
 	uint64_t tag = LIKE_ZEROS + le64toh(word[0]) - 1;
+	const size_t words = page_size() / 8;
 
-	for (size_t j = 0; j < page_size() / 8; j++)
+	for (size_t j = 0; j < words; j++)
 		if (word[j] != like_zeros(tag, j))
 			return NO_TAG;
 	return tag;
@@ -82,12 +88,15 @@ static int64_t content_like_zeros(const uint64_t *word)
 int64_t page_content(const uint64_t *word)
 {
 	uint64_t tag = word[0] ? word[0] * inverse(ODD) : 0;
+	const uint64_t *end = word + page_size() / 8;
+	const uint64_t step = tag ? ODD : 0;
+	uint64_t value = tag * ODD;
 
 	/* No other content that is used begins with so small a number. */
 	if (word[0] && le64toh(word[0]) < (1ul << 20))
 		return content_like_zeros(word);
-	for (size_t j = 0; j < page_size() / 8; j++)
-		if (word[j] != (tag ? (tag + j) * ODD : 0))
+	for (; word < end; value += step)
+		if (*word++ != value)
 			return NO_TAG;
 	return (int64_t)tag < 0 ? NO_TAG : (int64_t)tag;
 }

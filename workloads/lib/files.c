@@ -37,6 +37,23 @@ ssize_t read_file(const char *path, char *buf, size_t size)
 	return len;
 }
 
+ssize_t read_attribute(int dir, const char *path, char *buf, size_t size)
+{
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	int error;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, buf, size - 1);
+	error = errno;
+	close(fd);
+	errno = error;
+	if (n >= 0)
+		buf[n] = '\0';
+	return n;
+}
+
 int write_file(const char *path, const char *text)
 {
 	ssize_t n;
@@ -56,7 +73,7 @@ long long read_number(const char *path, long long fallback)
 {
 	char text[64];
 
-	if (read_file(path, text, sizeof(text)) <= 0)
+	if (read_attribute(AT_FDCWD, path, text, sizeof(text)) <= 0)
 		return fallback;
 	return strtoll(text, NULL, 10);
 }
@@ -69,7 +86,7 @@ static int by_name(const void *a, const void *b)
 void j_ksm_files(void)
 {
 	char names[64][64];
-	char path[128], text[256];
+	char text[256];
 	size_t count = 0;
 	struct dirent *entry;
 	DIR *dir = opendir(KSM_DIR);
@@ -78,37 +95,45 @@ void j_ksm_files(void)
 	while (dir && count < 64 && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.' && strlen(entry->d_name) < 64)
 			strcpy(names[count++], entry->d_name);
-	if (dir)
-		closedir(dir);
 	qsort(names, count, sizeof(names[0]), by_name);
 	for (size_t i = 0; i < count; i++) {
-		ssize_t n;
+		ssize_t n = read_attribute(dirfd(dir), names[i], text, sizeof(text));
 
-		snprintf(path, sizeof(path), KSM_DIR "/%.63s", names[i]);
-		n = read_file(path, text, sizeof(text));
 		while (n > 0 && text[n - 1] == '\n')
 			n--;
 		if (n >= 0)
 			j_strn(names[i], text, n);
 	}
+	if (dir)
+		closedir(dir);
 	j_close('}');
+}
+
+static bool is_among(const char *const *keys, const char *line, size_t len)
+{
+	for (; *keys; keys++)
+		if (**keys == *line && strlen(*keys) == len && !memcmp(*keys, line, len))
+			return true;
+	return false;
 }
 
 /* "Key:   123 kB" lines, the number as it stands (text) or as a number. */
 void j_lines(char *text, const char *const *keys, bool numbers)
 {
-	char *line, *save = NULL;
+	char *next;
 
-	for (line = strtok_r(text, "\n", &save); line;
-	     line = strtok_r(NULL, "\n", &save)) {
-		size_t len = strcspn(line, ": \t");
-		char *value = line + len + strspn(line + len, ": \t");
-		bool wanted = !keys;
+	for (char *line = text; *line; line = next) {
+		size_t len = 0;
+		char *value;
 
-		for (const char *const *key = keys; key && *key; key++)
-			wanted |= strlen(*key) == len && !strncmp(*key, line, len);
-		if (!wanted)
+		next = line + strcspn(line, "\n");
+		if (*next)
+			*next++ = '\0';
+		while (line[len] && line[len] != ':' && line[len] != ' ' && line[len] != '\t')
+			len++;
+		if (!len || (keys && !is_among(keys, line, len)))
 			continue;
+		value = line + len + strspn(line + len, ": \t");
 		line[len] = '\0';
 		if (numbers && ((*value >= '0' && *value <= '9') || *value == '-'))
 			j_int(line, strtoll(value, NULL, 10));
@@ -117,20 +142,30 @@ void j_lines(char *text, const char *const *keys, bool numbers)
 	}
 }
 
-static void j_system(const char *key, const char *path)
+static void j_system(const char *key, const char *path, const char *const *keys)
 {
 	static char text[32768];
 
 	j_open(key, '{');
 	if (read_file(path, text, sizeof(text)) > 0)
-		j_lines(text, NULL, false);
+		j_lines(text, keys, false);
 	j_close('}');
 }
 
-void j_system_files(void)
+void j_system_files(bool whole)
 {
-	j_system("vmstat", "/proc/vmstat");
-	j_system("meminfo", "/proc/meminfo");
+	static const char *const events[] = {
+		"cow_ksm", "ksm_swpin_copy", "pgmajfault", "pgmigrate_fail",
+		"pgmigrate_success", "pswpin", "pswpout", "swap_ra", "swap_ra_hit",
+		NULL,
+	};
+	static const char *const memory[] = {
+		"AnonPages", "MemAvailable", "MemFree", "SwapCached", "SwapFree",
+		"SwapTotal", NULL,
+	};
+
+	j_system("vmstat", "/proc/vmstat", whole ? NULL : events);
+	j_system("meminfo", "/proc/meminfo", whole ? NULL : memory);
 }
 
 long long meminfo_kb(const char *key)

@@ -48,6 +48,11 @@ bool host_line(char *line, size_t size);
 
 /* Small files.  read_file() returns the length or -1 with errno set. */
 ssize_t read_file(const char *path, char *buf, size_t size);
+/*
+ * The same of a file that one read(2) shows whole, as those of sysfs are (at most a
+ * page: fs/sysfs/file.c, sysfs_kf_seq_show).  The path may start at a directory.
+ */
+ssize_t read_attribute(int dir, const char *path, char *buf, size_t size);
 int write_file(const char *path, const char *text);
 long long read_number(const char *path, long long fallback);
 const char *errno_name(int error);
@@ -56,7 +61,7 @@ long long meminfo_kb(const char *key);
 
 /* Members common to init's reset record and to observations. */
 void j_ksm_files(void);
-void j_system_files(void);	/* vmstat, meminfo */
+void j_system_files(bool whole);	/* vmstat, meminfo: all lines, or those that tell of KSM and swap */
 void j_lines(char *text, const char *const *keys, bool numbers);
 /* Objects of a slab cache after a shrink, -1 if it cannot be known. */
 long long slab_objects(const char *cache);

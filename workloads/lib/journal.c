@@ -49,36 +49,48 @@ static void puts_(const char *text)
 	put(text, strlen(text));
 }
 
+static bool plain(unsigned char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 static void put_quoted(const char *text, size_t len)
 {
 	char escape[8];
+	size_t n;
 
-	puts_("\"");
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = text[i];
+	put("\"", 1);
+	while (len) {
+		unsigned char c = *text;
 
-		if (c == '"' || c == '\\') {
+		for (n = 0; n < len && plain(text[n]); n++)
+			;
+		if (n) {
+			put(text, n);
+		} else if (c == '"' || c == '\\') {
 			escape[0] = '\\';
 			escape[1] = c;
 			put(escape, 2);
-		} else if (c < 0x20 || c >= 0x7f) {
+			n = 1;
+		} else {
 			snprintf(escape, sizeof(escape), "\\u%04x", c);
 			put(escape, 6);
-		} else {
-			put((char *)&c, 1);
+			n = 1;
 		}
+		text += n;
+		len -= n;
 	}
-	puts_("\"");
+	put("\"", 1);
 }
 
 static void put_key(const char *key)
 {
 	if (comma)
-		puts_(",");
+		put(",", 1);
 	comma = true;
 	if (key) {
 		put_quoted(key, strlen(key));
-		puts_(":");
+		put(":", 1);
 	}
 }
 
@@ -95,10 +107,18 @@ void j_str(const char *key, const char *value)
 
 void j_int(const char *key, long long value)
 {
-	char text[24];
+	char text[24], *first = text + sizeof(text);
+	unsigned long long left = value;
 
+	if (value < 0)
+		left = -left;
+	do
+		*--first = '0' + left % 10;
+	while (left /= 10);
+	if (value < 0)
+		*--first = '-';
 	put_key(key);
-	put(text, snprintf(text, sizeof(text), "%lld", value));
+	put(first, text + sizeof(text) - first);
 }
 
 void j_bool(const char *key, bool value)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "actor.h"
@@ -97,6 +98,19 @@ static bool asleep(void)
 		refused("ksmd", errno, "reading %s", path);
 	paren = strrchr(text, ')');
 	return paren && paren[1] && paren[2] == 'S' && off_cpu();
+}
+
+/*
+ * While the director polls it must not have the CPU that ksmd needs: who yields has
+ * it back as soon as others have had their share, and ksmd's is a quarter (nice 5).
+ */
+static void stand_back(bool back)
+{
+	struct sched_param none = { .sched_priority = 0 };
+
+	/* musl's function always fails. */
+	if (syscall(SYS_sched_setscheduler, 0, back ? SCHED_IDLE : SCHED_OTHER, &none) < 0)
+		fail("sched_setscheduler", errno, "standing %s", back ? "back" : "up");
 }
 
 /* Between two batches: a poke before ksmd sleeps again would be lost. */
@@ -187,10 +201,12 @@ void scan(unsigned int scans)
 	j_int("scans", scans);
 	op_go();
 	from = read_number(FULL_SCANS, -1);
+	stand_back(true);
 	while (scans--) {
 		pokes += one_scan();
 		wait_asleep();	/* full_scans rises inside the batch */
 	}
+	stand_back(false);
 	to = read_number(FULL_SCANS, -1);
 	ret_begin(0, 0);
 	j_int("from", from);
@@ -228,8 +244,10 @@ static void batch(unsigned int count, unsigned int failing)
 	set_batch(text);
 	if (failing)
 		arm(ksmd, failing);
+	stand_back(true);
 	poke();
 	wait_asleep();
+	stand_back(false);
 	if (failing)
 		failed = disarm();
 	set_batch(ALL);
@@ -312,6 +330,7 @@ void settle(void)
 	if (smart)
 		set_smart_scan(false);
 	read_counters(values[0]);
+	stand_back(true);
 	while (scans < SETTLE_SCANS && !settled) {
 		one_scan();
 		wait_asleep();
@@ -321,6 +340,7 @@ void settle(void)
 			!memcmp(values[scans], values[scans - 1], sizeof(values[0])) &&
 			!memcmp(values[scans], values[scans - 2], sizeof(values[0]));
 	}
+	stand_back(false);
 	if (smart)
 		set_smart_scan(true);
 	ret_begin(0, 0);

@@ -12,7 +12,7 @@
 #include "observe.h"
 
 #define MAX_READS 20
-
+#define MAX_FRAMES 512		/* that are asked for at once */
 
 /* What is known of one page at one moment. */
 struct page {
@@ -35,30 +35,39 @@ static int open_proc(const char *path)
 	return fd;
 }
 
-/* A 64-bit word per page frame; 0 for one that the file does not have. */
-static uint64_t frame_word(const char *path, int *fd, uint64_t pfn)
+/* A 64-bit word for each of so many page frames; 0 for one that the file does not have. */
+static void frame_words(const char *path, int *fd, uint64_t pfn, uint64_t *words,
+			size_t count)
 {
-	uint64_t word = 0;
+	ssize_t n;
 
 	if (*fd < 0)
 		*fd = open_proc(path);
-	if (pread(*fd, &word, 8, pfn * 8) != 8)
-		return 0;
-	return word;
+	n = pread(*fd, words, count * 8, pfn * 8);
+	for (size_t i = n > 0 ? n / 8 : 0; i < count; i++)
+		words[i] = 0;
+}
+
+static void all_flags(uint64_t pfn, uint64_t *words, size_t count)
+{
+	static int fd = -1;
+
+	frame_words("/proc/kpageflags", &fd, pfn, words, count);
+}
+
+static void all_counts(uint64_t pfn, uint64_t *words, size_t count)
+{
+	static int fd = -1;
+
+	frame_words("/proc/kpagecount", &fd, pfn, words, count);
 }
 
 uint64_t page_flags(uint64_t pfn)
 {
-	static int fd = -1;
+	uint64_t flags;
 
-	return frame_word("/proc/kpageflags", &fd, pfn);
-}
-
-static uint64_t page_count(uint64_t pfn)
-{
-	static int fd = -1;
-
-	return frame_word("/proc/kpagecount", &fd, pfn);
+	all_flags(pfn, &flags, 1);
+	return flags;
 }
 
 void read_pagemap(const struct actor *a, const struct area *area,
@@ -88,11 +97,63 @@ static void read_counters(struct reading *r)
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		snprintf(path, sizeof(path), KSM_DIR "/%s", files[i]);
-		if (read_file(path, text, sizeof(text)) < 0)
+		if (read_attribute(AT_FDCWD, path, text, sizeof(text)) < 0)
 			text[0] = '\0';
 		len += snprintf(r->counters + len, sizeof(r->counters) - len,
 				"%s", text);
 	}
+}
+
+/* From first to last, with some that nobody has asked for in between. */
+struct frames {
+	uint64_t first, last;
+};
+
+/* Whether n page frames with this one among them are still worth one question. */
+static bool stretch(struct frames *f, uint64_t pfn, size_t n)
+{
+	uint64_t first = pfn < f->first ? pfn : f->first;
+	uint64_t last = pfn > f->last ? pfn : f->last;
+
+	if (last - first >= MAX_FRAMES || last - first > 4 * n + 8)
+		return false;
+	*f = (struct frames){ first, last };
+	return true;
+}
+
+/*
+ * What the kernel says of the frames of the first pages here, as many as lie close
+ * together: a system call costs more than some frames in vain.  Returns how many.
+ */
+static size_t take_close(const uint64_t *entries, size_t left, struct page *pages)
+{
+	static uint64_t flags[MAX_FRAMES], counts[MAX_FRAMES];
+	struct frames f = { entries[0] & PM_VALUE, entries[0] & PM_VALUE };
+	size_t n = 1;
+
+	while (n < left && (entries[n] & PM_PRESENT) &&
+	       stretch(&f, entries[n] & PM_VALUE, n + 1))
+		n++;
+	all_flags(f.first, flags, f.last - f.first + 1);
+	all_counts(f.first, counts, f.last - f.first + 1);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t at = (entries[i] & PM_VALUE) - f.first;
+
+		pages[i].flags = flags[at] & KPF_TOLD;
+		pages[i].mapcount = counts[at];
+	}
+	return n;
+}
+
+static void take_pages(const uint64_t *entries, size_t count, struct page *pages)
+{
+	for (size_t k = 0; k < count; k++) {
+		pages[k].entry = entries[k] & (PM_PRESENT | PM_SWAP | PM_VALUE);
+		pages[k].flags = pages[k].mapcount = 0;
+	}
+	for (size_t k = 0; k < count;)
+		k += entries[k] & PM_PRESENT ?
+			take_close(entries + k, count - k, pages + k) : 1;
 }
 
 static void take(struct reading *r)
@@ -112,18 +173,8 @@ static void take(struct reading *r)
 					fail("realloc", ENOMEM, "%zu pages", room);
 			}
 			read_pagemap(a, area, entries);
-			for (size_t k = 0; k < area->npages; k++, at++) {
-				struct page *p = &r->pages[at];
-				uint64_t pfn = entries[k] & PM_VALUE;
-
-				p->entry = entries[k] &
-					(PM_PRESENT | PM_SWAP | PM_VALUE);
-				p->flags = p->mapcount = 0;
-				if (!(entries[k] & PM_PRESENT))
-					continue;
-				p->flags = page_flags(pfn) & KPF_TOLD;
-				p->mapcount = page_count(pfn);
-			}
+			take_pages(entries, area->npages, &r->pages[at]);
+			at += area->npages;
 		}
 	read_counters(r);
 }
@@ -305,7 +356,7 @@ static void observe_all(const char *label, enum extent extent)
 	j_bool("stable", same(&r[0], &r[1]));
 	j_int("reads", reads);
 	j_ksm_files();
-	j_system_files();
+	j_system_files(false);
 	if (extent != PAGES_ONLY) {
 		j_open("slab", '{');
 		j_int("anon_vma", slab_objects("anon_vma"));
