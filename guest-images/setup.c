@@ -288,13 +288,15 @@ void set_tunables(void)
 }
 
 #define TRY_SLEEP_MS "4000"	/* ksmd's, while it is found out whether it can be woken */
+#define TRY_POKE 4001		/* another sleep, and as long */
 #define TRY_MS 2000
 
 /*
  * Is ksmd woken by another sleep_millisecs (ksm_iter_wait, 5.0)?  It sleeps for long
- * enough that a scan before the end of that was made for us.
+ * enough that a scan before the end of that was made for us; unless the guest was
+ * kept waiting.  Then it sleeps as long again, and is not woken the next time.
  */
-static bool woken_by_poke(void)
+static bool scans_when_poked(int first)
 {
 	long long before = read_number(KSM_DIR "/full_scans", 0);
 	char text[24];
@@ -303,7 +305,7 @@ static bool woken_by_poke(void)
 		return false;
 	for (int ms = 0; ms < TRY_MS; ms++) {
 		if (ms % 200 == 0) {	/* a poke can be absorbed by a batch that is just ending */
-			snprintf(text, sizeof(text), "%d", 1000000 + ms);
+			snprintf(text, sizeof(text), "%d", first + ms);
 			write_file(KSM_DIR "/sleep_millisecs", text);
 		}
 		if (read_number(KSM_DIR "/full_scans", 0) != before)
@@ -311,6 +313,11 @@ static bool woken_by_poke(void)
 		usleep(1000);
 	}
 	return false;
+}
+
+static bool woken_by_poke(void)
+{
+	return scans_when_poked(TRY_POKE) && scans_when_poked(1000000);
 }
 
 /* Only where it is asked for: the usual kernel's ksmd can be woken, or is broken. */
