@@ -41,11 +41,11 @@ class Verdict(enum.StrEnum):
 class CrashReport:
     """An oops, BUG, WARNING or panic cut out of a console log."""
 
-    kind: str  # "oops", "bug", "warning", "panic", "kasan", "lockdep", "rcu-stall", "soft-lockup", "hung-task", "taint"
+    kind: str  # "oops", "bug", "warning", "panic", "kasan", "kcsan", "lockdep", "rcu-stall", "soft-lockup", "hung-task", "taint"
     title: str  # its first telling line
     text: str  # all of it
     line: int  # where in the console log, from 1
-    fatal: bool  # makes a CRASH (an RCU stall, soft lockup or hung task alone does not)
+    fatal: bool  # makes a CRASH (an RCU stall, soft lockup, hung task or data race alone does not)
 
 
 @dataclass(frozen=True)

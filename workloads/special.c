@@ -84,6 +84,11 @@ static void split_huge(void)
 		note("no transparent huge pages here");
 		return;
 	}
+	/* With pages of 64 KiB arm64's are of 512 MiB (asm/pgtable-hwdef.h: PMD_SIZE). */
+	if (!room_for(3 * huge_size())) {
+		note("no room for three huge pages of %zu MiB", huge_size() >> 20);
+		return;
+	}
 	allow_huge(true);
 	p1 = spawn("H");
 	map_area(p1, "a", huge_size());

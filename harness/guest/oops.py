@@ -3,7 +3,7 @@
 
 The texts come from the kernel's own places: x86 arch/x86/mm/fault.c and kernel/traps.c, arm64 mm/fault.c and
 kernel/traps.c, powerpc mm/fault.c and kernel/traps.c; kernel/panic.c, lib/bug.c, mm/page_alloc.c (bad_page),
-mm/debug.c (dump_page), mm/slub.c, mm/kasan/report.c, kernel/locking/lockdep.c, kernel/rcu/tree_stall.h,
+mm/debug.c (dump_page), mm/slub.c, mm/kasan/report.c, kernel/kcsan/report.c, kernel/locking/lockdep.c, kernel/rcu/tree_stall.h,
 kernel/watchdog.c, kernel/hung_task.c, mm/oom_kill.c.
 """
 
@@ -32,7 +32,8 @@ _TRACE_END = r"---\[ end trace"
 KINDS = (
     Kind("panic", r"Kernel panic - not syncing", closes=r"---\[ end Kernel panic"),
     Kind("kasan", r"BUG: KASAN:|BUG: KMSAN:|BUG: KFENCE:", closes=r"={40,}"),
-    Kind("kcsan", r"BUG: KCSAN:", closes=r"={40,}"),
+    # A data race is no misdeed in itself: an unmodified kernel has many that its authors think harmless.
+    Kind("kcsan", r"BUG: KCSAN:", fatal=False, closes=r"={40,}"),
     Kind("ubsan", r"UBSAN:", closes=r"={40,}|-{3}\[ end trace"),
     Kind("soft-lockup", r"watchdog: BUG: soft lockup|BUG: soft lockup|BUG: workqueue lockup", fatal=False),
     Kind("hung-task", r"INFO: task \S+ (?:blocked for more than|is blocked on)", fatal=False),
@@ -55,7 +56,7 @@ KINDS = (
     Kind("slub", r"BUG \S+ \((?:Tainted|Not tainted)[^)]*\): "),
     Kind("slub", r"BUG \S+ \(.*\): "),
     Kind("bug", r"list_(?:add|del)\S* corruption|slab-(?:out|use)\S*:", closes=_TRACE_END),
-    Kind("bug", r"BUG: "),
+    Kind("bug", r"BUG: (?!KCSAN:|soft lockup|workqueue lockup)"),  # for the live console, which does not take the first that fits
     # Memory offlining dumps pages too, so a dump is a crash only by what follows it.
     Kind("page-dump", r"page: ?\S* ?(?:refcount:|is uninitialized)|page dumped because: ", fatal=False),
 )

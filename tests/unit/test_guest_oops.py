@@ -66,6 +66,7 @@ def test_golden(arch: str, what: str) -> None:
         ("ppc64-lockup", "soft-lockup", "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [init:1]"),
         ("x86_64-lockup", "rcu-stall", "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"),
         ("x86_64-oom", "oom", "init invoked oom-killer:"),
+        ("doc-kcsan", "kcsan", "BUG: KCSAN: data-race in test_kernel_read / test_kernel_write"),
         *((f"{arch}-hung-task", "hung-task", "blocked for more than 2 seconds.") for arch in ARCHES),
     ],
 )
@@ -108,6 +109,13 @@ def test_examples_from_the_kernels_documentation(name: str, kind: str) -> None:
     (report,) = oops.extract(text)
     assert (report.kind, report.fatal) == (kind, True)
     assert len(report.text.splitlines()) > 0.9 * len(text.splitlines())
+
+
+def test_data_races_are_cut_out_one_by_one() -> None:
+    text = console("doc-kcsan")
+    two, one = oops.extract(text)
+    assert one.title == "BUG: KCSAN: data-race in test_kernel_rmw_array+0x71/0xd0"
+    assert (two.text + one.text).splitlines() == text.splitlines()
 
 
 def test_live_pattern_agrees_with_extraction() -> None:
@@ -177,7 +185,6 @@ def test_without_time_stamps_and_with_callers_and_levels() -> None:
         ("WARNING: mm/ksm.c:2776 at ksm_scan_thread+0x1/0x2, CPU#0: ksmd/23", "warning"),
         ("WARNING: possible circular locking dependency detected", "lockdep"),
         ("INFO: possible recursive locking detected", "lockdep"),
-        ("BUG: KCSAN: data-race in a / b", "kcsan"),
         ("UBSAN: array-index-out-of-bounds in mm/ksm.c:1:2", "ubsan"),
         ("BUG: Bad rss-counter state mm:(____ptrval____) type:MM_ANONPAGES val:1", "bug"),
         ("BUG: Bad page map in process P1  pte:1 pmd:2", "bug"),

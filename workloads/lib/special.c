@@ -171,6 +171,11 @@ size_t huge_size(void)
 	return read_number(THP_DIR "/hpage_pmd_size", 0);
 }
 
+bool room_for(size_t bytes)
+{
+	return meminfo_kb("MemAvailable") / 2 >= (long long)(bytes >> 10);
+}
+
 /* Disallowed again, they are as they were before: one of the words is in brackets. */
 void allow_huge(bool allowed)
 {

@@ -120,12 +120,14 @@ void bind_pages(struct actor *a, const char *area, size_t first, size_t count,
  * special.c.  Memory that is not what KSM is made for, and other ways to ask
  * for it.  huge_size() is 0 where there are no transparent huge pages; while
  * allow_huge() allows them, pages that want_huge() are filled with huge ones.
+ * room_for() is false where so much would take more than half of free memory.
  * merge_any() is prctl(PR_SET_MEMORY_MERGE); false if this kernel has none.
  * look_at_vmas() tells what smaps says of an area.
  */
 void map_shared(struct actor *a, const char *area, size_t bytes);
 void advise_vvar(struct actor *a);
 size_t huge_size(void);
+bool room_for(size_t bytes);
 void allow_huge(bool allowed);
 void want_huge(struct actor *a, const char *area, size_t first, size_t count);
 bool merge_any(struct actor *a, bool on);
