@@ -160,6 +160,8 @@ WORKLOAD(moved_between_nodes, "P19", "move_pages takes all mappers of a KSM page
 	property("P19");
 	if (!has_node(1))
 		skip("one NUMA node only");
+	if (!has_move_pages())
+		skip("no move_pages (CONFIG_NUMA_MIGRATION)");
 	merge_pair(&p1, &p2, size);
 	child = fork_actor(p1, "C");
 	observe("forked");

@@ -355,6 +355,8 @@ WORKLOAD(numa_moved, "P20", "merge_across_nodes=0: KSM pages that are moved to a
 	property("P20");
 	if (memory_nodes() < 2)
 		skip("the guest has one NUMA node");
+	if (!has_move_pages())
+		skip("no move_pages (CONFIG_NUMA_MIGRATION)");
 	ksm_set("merge_across_nodes", "0");
 	ksm_set("stable_node_chains_prune_millisecs", "0");
 	observe_slab("nothing yet");

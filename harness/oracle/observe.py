@@ -168,7 +168,9 @@ class _Comparison:
     def _mark(self, pte: Pte, page: Page, area: str, i: int, mlocked: bool) -> None:
         """PG_mlocked must stand where a lock is counted; a kernel that does not lose it where others do is no worse."""
         mlock = page.mlock
-        if mlocked and not mlock.marked:
+        if mlock.unsure and not self.model.semantics.mlock_marks_ksm:
+            mlock.settle(mlocked)
+        elif mlocked and not mlock.marked:
             if rmap.locked(page):
                 mlock.observe()
         elif mlock.marked and not mlocked and not mlock.unsure and self._marks(page) and rmap.locked(page):

@@ -69,8 +69,14 @@ def undecided(memory: Memory, page: Page, memcg: str) -> bool:
 
 
 def stopped_by_lock(memory: Memory, page: Page, memcg: str) -> bool:
-    """A lock that PG_mlocked tells nothing of is met by the walk that unmaps first, as the one for references filters."""
-    return memory.semantics.mlock_marks_ksm and not page.mlock.marked and locked(page) and not referenced_meets_lock(page, memcg)
+    """A lock that PG_mlocked tells nothing of is met by the walk that unmaps first, as the one for references filters.
+
+    Before 5.18 it may be so of a page whose mark is in doubt, as the walk for references does not restore it
+    (mm/vmscan.c: page_check_references has a page reclaimed of which a VM_LOCKED vma was met).
+    """
+    if not memory.semantics.mlock_marks_ksm:
+        return page.mlock.unsure and locked(page)
+    return not page.mlock.marked and locked(page) and not referenced_meets_lock(page, memcg)
 
 
 def to_unmap(memory: Memory, page: Page, memcg: str | None) -> list[Pte]:
@@ -85,7 +91,7 @@ def to_unmap(memory: Memory, page: Page, memcg: str | None) -> list[Pte]:
         marked = page.mlock.marked or not memory.semantics.mlock_marks_ksm
         if locked(page) and (marked or page.mlock.unsure or referenced_meets_lock(page, memcg)):
             return []
-    elif page.mlock.marked and locked(page):
+    elif page.mlock.marked and not page.mlock.unsure and locked(page):
         return []
     ptes = []
     for vma, pte in walk(page):

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from harness.oracle import Semantics
-from tests.unit.oracle_story import N, Story, recorded, replayed
+from harness.oracle.runs import KPF_MLOCKED
+from tests.unit.oracle_story import N, Story, attempt, recorded, replayed
 
 LATER = Semantics(cksum_first=True, merging_inherited_at_fork=None)
 
@@ -211,9 +214,9 @@ def test_p9_before_5_18_what_is_merged_into_a_locked_vma_is_marked() -> None:
     assert (story.states("P1"), story.states("P2")) == ("S" * N, "S" * N)
 
 
-def test_p10_before_5_18_munlock_asks_the_others_and_forgets_no_lock() -> None:
-    """The migration that fails marks the pages; the one munlock leaves the mark to the other's lock."""
-    story = Story(BEFORE_5_18, p="P10")
+def forgotten_lock(p: str = "P10") -> Story:
+    """Both have locked; a migration that fails marks the pages and puts them back; P2 unlocks."""
+    story = Story(BEFORE_5_18, p=p)
     story.merged("P1", "P2")
     for actor in ("P1", "P2"):
         story.on("mlock", actor, onfault=True)
@@ -222,6 +225,13 @@ def test_p10_before_5_18_munlock_asks_the_others_and_forgets_no_lock() -> None:
     story.on("putback", "P1")
     story.op("unpin", actor="P1")
     story.on("munlock", "P2")
+    assert all(page.mlock.unsure for page in story.model.pages() if page.ksm)
+    return story
+
+
+def test_p10_before_5_18_munlock_asks_the_others_and_forgets_no_lock() -> None:
+    story = forgotten_lock()
+    assert story.observe() == []
     assert all(page.mlock.marked and not page.mlock.unsure for page in story.model.pages() if page.ksm)
     story.op("move", actor="P1", memcg="u")
     story.reclaim()
@@ -229,6 +239,40 @@ def test_p10_before_5_18_munlock_asks_the_others_and_forgets_no_lock() -> None:
     story.on("munlock", "P1")
     story.reclaim()
     assert (story.states("P1"), story.states("P2")) == ("S" * N, "S" * N)
+
+
+def test_p10_before_5_18_munlock_cannot_ask_for_a_page_that_waits_in_a_pagevec() -> None:
+    story = forgotten_lock()
+
+    def unmarked(record: dict[str, Any]) -> None:
+        for proc in record["procs"].values():
+            for run in proc["areas"].get("a", []):
+                run[4] = f"{int(run[4], 16) & ~KPF_MLOCKED:x}"
+
+    assert story.observe(unmarked) == []
+    assert not any(page.mlock.marked or page.mlock.unsure for page in story.model.pages())
+    assert story.reclaim(attempts=[]) == []
+    assert (story.states("P1"), story.states("P2")) == ("K" * N, "S" * N)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_p10_before_5_18_where_nobody_looked_either_may_be(gone: bool) -> None:
+    story = forgotten_lock()
+    (record,) = story.predicted_attempts()
+    states = record["states"]
+    states["P2"] = {"a": [[N, "S" if gone else "P"]]}
+    keep = [[actor, "a", 0, N] for actor in ("P1", "P2")]
+    results = {"attempts": [attempt(states)], "control": "gone", "lingering": 0, "why": "done"}
+    assert story.op("reclaim", results, memcg=story.memcg, keep=keep) == []
+    assert (story.states("P1"), story.states("P2")) == ("K" * N, ("S" if gone else "K") * N)
+    # The locked pte must stay whatever became of the mark.
+    story = forgotten_lock()
+    (record,) = story.predicted_attempts()
+    states = record["states"]
+    for actor in ("P1", "P2"):
+        states[actor] = {"a": [[N, "S"]]}
+    (finding,) = story.op("reclaim", {**results, "attempts": [attempt(states)]}, memcg=story.memcg, keep=keep)
+    assert finding.signature.endswith(":locked-swapped:reclaim")
 
 
 @pytest.mark.parametrize(("sharers", "npages"), [(2, 4), (3, 4), (17, 2)])

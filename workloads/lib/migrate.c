@@ -134,6 +134,12 @@ static void find_nodes(const struct actor *a, void **addresses, size_t count,
 		fail("move_pages", errno, "asking for the nodes of %s", a->name);
 }
 
+/* 7.2 has an option of its own for it, CONFIG_NUMA_MIGRATION (mm/migrate.c). */
+bool has_move_pages(void)
+{
+	return !syscall(SYS_move_pages, 0, 0, NULL, NULL, NULL, 0) || errno != ENOSYS;
+}
+
 bool has_node(int node)
 {
 	char path[64], text[16];

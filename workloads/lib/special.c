@@ -126,11 +126,24 @@ static bool has_flags(void)
 		strstr(text, "VmFlags:");
 }
 
+/* powerpc has the page in its [vdso] before 5.12 (arch/powerpc/kernel/vdso.c). */
+static bool has_vvar(void)
+{
+	char text[16384];
+
+	return read_file("/proc/self/maps", text, sizeof(text)) > 0 &&
+		strstr(text, "[vvar]");
+}
+
 void advise_vvar(struct actor *a)
 {
 	struct slot *s = a->slot;
 	struct smaps seen;
 
+	if (!has_vvar()) {
+		note("no [vvar] here");
+		return;
+	}
 	op_begin("vvar");
 	j_str("actor", a->name);
 	op_go();

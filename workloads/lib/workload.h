@@ -181,6 +181,7 @@ void soft_offline(struct actor *a, const char *area, size_t first,
 void soft_offline_frames(struct actor *a, const char *area, size_t first,
 			 size_t count);
 bool has_node(int node);
+bool has_move_pages(void);
 void move_pages_to(struct actor *a, const char *area, size_t first,
 		   size_t count, int node, bool all);
 void compact(void);
