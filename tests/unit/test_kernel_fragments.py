@@ -36,6 +36,13 @@ def test_optional() -> None:
     assert [o.is_optional(ARM) for o in (a, b, c, d)] == [False, True, True, False]
 
 
+def test_old_kernels_need_no_name_that_their_tree_lacks() -> None:
+    """Nor do newer ones: --target old takes every kernel from 2.6.32 on, and each has some of these options only."""
+    more = fragments.read(fragments.find("old"))
+    assert more and all(o.if_known or o.is_optional(table()["x86_64-old"]) for o in more)
+    assert fragments.options_for(table()["x86_64-old"], map(fragments.find, table()["x86_64-old"].fragments))
+
+
 @pytest.mark.parametrize("line", ["CONFIG_A", "CONFIG_A=", "A=y", "CONFIG_A=y z", 'CONFIG_A="x', "config_a=y", "CONFIG_A = y"])
 def test_nonsense_is_named(line: str) -> None:
     with pytest.raises(UsageError, match=r"^frag:2: "):
