@@ -19,18 +19,18 @@ int memcg_version(void)
 /*
  * Who lowers the limit of cgroup v1 has the memcg reclaimed for as long as that
  * helps (mm/memcontrol.c: mem_cgroup_resize_limit), and fails with EBUSY if it has
- * come to an end before.  Nobody is killed for it, and what succeeds is taken back,
- * but not to "unlimited": a limit that equals the one of memory and swap together
- * keeps reclaim from swapping (2.6.33: memsw_is_minimum).
+ * come to an end before.  A limit of one page would be met by a page that stays, for
+ * good.  Nobody is killed for it, and what succeeds is taken back, but not to
+ * "unlimited": a limit that equals the one of memory and swap together keeps reclaim
+ * from swapping (2.6.33: memsw_is_minimum).
  */
 #define ROOM "1099511627776"
 static int lower_limit(const char *memcg)
 {
-	char path[64], text[16];
+	char path[64];
 
 	snprintf(path, sizeof(path), MEMCG_ROOT "/%s/memory.limit_in_bytes", memcg);
-	snprintf(text, sizeof(text), "%zu", page_size());
-	if (write_file(path, text) < 0)
+	if (write_file(path, "0") < 0)
 		return -1;
 	return write_file(path, ROOM);
 }
