@@ -14,7 +14,8 @@ from harness.oracle.records import Fields
 def read_without_room(model: Model, op: Fields, ret: Fields) -> list[Difference]:
     """What needs no page is served; what needs one may be refused, and then nothing is changed.
 
-    The reclaim that is tried before cannot swap, but it makes pages old (can_age_anon_pages).
+    The reclaim that is tried before cannot swap, but it makes pages old (can_age_anon_pages).  Those that are served
+    have been within what the CPU had charged in advance (consume_stock).
     """
     mm, start, end = pages_of(model, op)
     refused = Places()
@@ -31,6 +32,8 @@ def read_without_room(model: Model, op: Fields, ret: Fields) -> list[Difference]
             error = why
         if not why:
             faults.read(model.memory, mm, addr)
+            if served := mm.ptes[addr].page:
+                served.referenced = None  # looked up by /proc/PID/mem: FOLL_TOUCH
     if not refused.count():
         return []
     return [

@@ -197,6 +197,17 @@ def test_a_copy_that_may_not_be_charged_changes_nothing() -> None:
     assert story.observe() == []
 
 
+def test_a_copy_that_is_charged_in_advance_is_marked_as_used_already() -> None:
+    story = Story(p="P16")
+    story.merged()
+    story.reclaim()
+    story.verify("P1", count=N // 2)
+    assert story.on("read_without_room", "P2", results={"outcomes": [[N, ""]]}) == []
+    assert story.model.memory.ksm_swpin_copy == N // 2
+    # When such a page is merged the second mark activates it, and takes PG_referenced away.
+    assert {pte.page.referenced for pte in story.model.actors["P2"].ptes.values() if pte.page} == {None}
+
+
 def test_what_is_mapped_needs_no_room() -> None:
     story = Story(p="P16")
     story.merged()
