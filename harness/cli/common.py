@@ -63,6 +63,22 @@ def workloads_of(text: str, table: Mapping[str, WorkloadInfo]) -> tuple[Workload
     return chosen(usual if text == "all" else text, table, "workload")
 
 
+MOST_PARAMETERS = 1500
+"""Characters of a user's kernel parameters: COMMAND_LINE_SIZE is 2048 on all targets, and the harness has some of its own."""
+
+
+def boot_args_of(words: Sequence[str]) -> list[str]:
+    """Kernel parameters as they are given.  UsageError for what no command line can carry."""
+    for word in words:
+        if not word.strip() or not word.isprintable():
+            raise UsageError(f"--boot-arg {word!r}: a kernel parameter is not empty and has printable characters only")
+    if (length := len(" ".join(words))) > MOST_PARAMETERS:
+        raise UsageError(
+            f"--boot-arg: {length} characters in all; a kernel's command line has room for {MOST_PARAMETERS} of yours"
+        )
+    return list(words)
+
+
 def guests_plan(options: argparse.Namespace) -> RunPlan:
     """What ``run`` and ``mutate`` are told alike: the kernel, the guests, what runs in them and where it goes."""
     wanted_targets = targets.choose(options.target, targets.table(options.table))
@@ -80,7 +96,7 @@ def guests_plan(options: argparse.Namespace) -> RunPlan:
         jobs=options.jobs,
         accel=options.accel,
         require_kvm=options.require_kvm,
-        append=" ".join([*wants.parameters, *options.boot_arg]),
+        append=" ".join([*wants.parameters, *boot_args_of(options.boot_arg)]),
         smp=options.smp or wants.smp,
         memory=options.memory,
         memory_factor=wants.memory,

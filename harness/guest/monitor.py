@@ -27,7 +27,6 @@ class Monitor:
     def __init__(self, changed: asyncio.Event) -> None:
         self._client = QMPClient("guest")
         self.shutdown = ""  # reason in the SHUTDOWN event
-        self.panicked = False
         self.trouble = ""  # the host's fault: the disk's image could not be written
         self._changed = changed
         self._listener = EventListener(names=["SHUTDOWN", "RESET", "GUEST_PANICKED", "BLOCK_IO_ERROR", "STOP"])
@@ -48,8 +47,6 @@ class Monitor:
         log.debug("QMP: %s %s", name, data)
         if name == "SHUTDOWN":
             self.shutdown = str(data.get("reason", "?"))
-        elif name == "GUEST_PANICKED":
-            self.panicked = True
         elif name == "BLOCK_IO_ERROR":
             why = "the host's disk is full" if data.get("nospace") else str(data.get("reason", "unknown error"))
             self.trouble = f"QEMU could not {data.get('operation', 'use')} the swap disk's image: {why}"
