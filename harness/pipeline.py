@@ -274,10 +274,10 @@ class Pipeline:
 
             async def waits(waiting: Waiting) -> None:
                 live.looked()
-                if not self.plan.hold or held:
+                if held or not (self.plan.hold or self.plan.fail_fast):
                     return
                 await asyncio.to_thread(live.settle)
-                if first:
+                if first and self.plan.hold:
                     held.append(first[0])
                     vmlinux = Path(cell.facts["vmlinux"]) if cell.facts["vmlinux"] else None
                     await self._hold.hold(first[0], waiting, cell.target, cell.directory, vmlinux)

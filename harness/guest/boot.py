@@ -259,6 +259,8 @@ class Boot:
             finally:
                 await self._monitor.go_on()
             self._seen = self._seen.later(time.monotonic() - begin)
+            if self._halt.reason:  # before the guest goes on: what it was looked at for is still there
+                raise Ended(Stop.HALTED, self._halt.reason)
         self._port.send(f"ack {record['seq']}\n")
 
     def _boot_record(self, record: Record) -> None:
