@@ -259,7 +259,7 @@ class Boot:
             finally:
                 await self._monitor.go_on()
             self._seen = self._seen.later(time.monotonic() - begin)
-            if self._halt.reason:  # before the guest goes on: what it was looked at for is still there
+            if self._halt.reason:  # before it is answered: what it was looked at for is still there
                 raise Ended(Stop.HALTED, self._halt.reason)
         self._port.send(f"ack {record['seq']}\n")
 

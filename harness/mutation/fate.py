@@ -125,9 +125,8 @@ def right(mutant: Mutant, judgement: Judgement) -> bool | None:
 
 def misnamed(mutant: Mutant, judgement: Judgement) -> bool:
     """Whether it was killed, by a crash perhaps, and only other properties than the expected ones were named."""
-    if not mutant.expected or judgement.fate is not Fate.KILLED:
-        return False
-    return bool(judgement.named) and not set(mutant.expected) & set(judgement.named)
+    asked = bool(mutant.expected) and judgement.fate is Fate.KILLED
+    return asked and bool(judgement.named) and right(mutant, judgement) is not True
 
 
 def exit_code(fates: Sequence[tuple[Fate, str]]) -> ExitCode:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.results import Verdict
+from harness.results import Verdict, WorkloadResult
 
 from .conftest import FAULTS, Ended, Harness, execute
 
@@ -30,6 +30,15 @@ def fault(harness: Harness, *names: str, args: tuple[str, ...] = ()) -> Ended:
     return harness("--workload", ",".join((*names, "new_fork")), "--workload-source", FAULTS, *args)
 
 
+def crashed(harness: Harness, target: str, name: str) -> tuple[Ended, WorkloadResult]:
+    """This fault workload alone, which the target's kernel complains of."""
+    ended = harness("--target", target, "--workload", name, "--workload-source", FAULTS)
+    assert ended.code == 1, ended.told()
+    result = ended.workload(name, target)
+    assert result.verdict is Verdict.CRASH
+    return ended, result
+
+
 def test_panic_in_a_workload(harness: Harness) -> None:
     ended = fault(harness, "fault_panic")
     assert ended.code == 1, ended.told()
@@ -43,19 +52,13 @@ def test_panic_in_a_workload(harness: Harness) -> None:
 
 @pytest.mark.parametrize("target", ["aarch64", "ppc64", "ppc64le"])
 def test_panic_is_recognised_on_every_target(harness: Harness, target: str) -> None:
-    ended = harness("--target", target, "--workload", "fault_panic", "--workload-source", FAULTS)
-    assert ended.code == 1, ended.told()
-    result = ended.workload("fault_panic", target)
-    assert result.verdict is Verdict.CRASH
+    ended, result = crashed(harness, target, "fault_panic")
     assert any(c.kind in ("oops", "panic") for c in result.crashes), ended.told()
 
 
 @pytest.mark.parametrize("target", ["x86_64", "aarch64", "ppc64"])
 def test_a_report_that_the_kernel_survives_is_of_the_operation_of_its_time(harness: Harness, target: str) -> None:
-    ended = harness("--target", target, "--workload", "fault_survived", "--workload-source", FAULTS)
-    assert ended.code == 1, ended.told()
-    result = ended.workload("fault_survived", target)
-    assert result.verdict is Verdict.CRASH
+    ended, result = crashed(harness, target, "fault_survived")
     assert result.operation.startswith("scan (seq ") and result.prop == "P14", ended.told()
 
 
