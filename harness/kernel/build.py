@@ -25,7 +25,7 @@ from harness.kernel.patches import Patch
 from harness.kernel.toolchain import USUAL, Toolchain, Wanted
 from harness.source import Source
 from harness.source.content import File
-from harness.store import Store, write_atomically
+from harness.store import Store, make_room, write_atomically
 from harness.targets import Target
 
 log = logging.getLogger("harness.kernel")
@@ -194,6 +194,7 @@ def _compile(plan: _Plan, store: Store, place: Path, jobs: int, progress: Progre
     wanted = sync.content_name(plan.source, patched)
     with slots.acquire(store, plan.source.family, plan.objects, wanted, fill) as slot:
         store.touch(slot.directory)
+        make_room(store)
         objects = slot.directory / plan.objects
         from_nothing = not (objects / "vmlinux").exists()
         store.touch(objects)

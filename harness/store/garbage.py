@@ -6,17 +6,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
 from harness.store.base import Store
+
+log = logging.getLogger("harness.store")
+
+KEEP_FREE = "5G"
+"""What stays free on the store's disk, if $KSM_HARNESS_KEEP_FREE says nothing else: a build from nothing takes two."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -89,24 +95,24 @@ def _directories(path: Path, pattern: str = "*") -> list[Path]:
     return sorted(entry for entry in path.glob(pattern) if entry.is_dir())
 
 
-def _survey(store: Store) -> list[_Measured]:
+def _survey(store: Store, measure: Callable[[str, Path, str, float], _Measured]) -> list[_Measured]:
     """Everything that can be removed by itself, sources first."""
     found = []
     for kind, name in (("source", "src"), ("kernel", "kernels"), ("image", "images")):
         for path in _directories(store.root / name):
-            found.append(_measure(kind, path, store.pin_name(path), store.last_use(path)))
+            found.append(measure(kind, path, store.pin_name(path), store.last_use(path)))
     for slot in _directories(store.root / "work"):
         uses = [store.last_use(slot)]
         for objects in _directories(slot, "o-*"):
             uses.append(store.last_use(objects))
-            found.append(_measure("objects", objects, f"work-{slot.name}", uses[-1]))
-        found.append(_measure("work", slot, f"work-{slot.name}", max(uses)))
+            found.append(measure("objects", objects, f"work-{slot.name}", uses[-1]))
+        found.append(measure("work", slot, f"work-{slot.name}", max(uses)))
     for kind, path, lock in (
         ("ccache", store.root / "ccache", store.pin_name(store.root / "ccache")),
         ("apt", store.root / "facts" / "apt", "apt"),
     ):
         if path.is_dir():
-            found.append(_measure(kind, path, lock, path.stat().st_mtime))
+            found.append(measure(kind, path, lock, path.stat().st_mtime))
     return found
 
 
@@ -136,7 +142,7 @@ def entries(store: Store) -> list[Entry]:
     """All that is in the store, the last used first."""
     seen: set[tuple[int, int]] = set()
     listed = []
-    for item in _survey(store):
+    for item in _survey(store, _measure):
         size = item.own + sum(blocks for inode, blocks in item.shared.items() if inode not in seen)
         seen |= item.shared.keys()
         listed.append(
@@ -162,13 +168,12 @@ def gc(store: Store, max_size: int) -> list[Entry]:
     What is in use stays, so the store may remain larger.
     """
     store.collect()
-    survey = _survey(store)
+    survey = _survey(store, _measure)
     holders = Counter(inode for item in survey for inode in item.shared)
     blocks = {inode: size for item in survey for inode, size in item.shared.items()}
     total = sum(item.own for item in survey) + sum(blocks.values())
     removed = []
-    # A private copy goes after its object directories: they are never used later than it is.
-    for item in sorted(survey, key=lambda item: (item.used, item.kind == "work")):
+    for item in _oldest_first(survey):
         if total <= max_size:
             break
         label = _label(item.path)
@@ -178,6 +183,37 @@ def gc(store: Store, max_size: int) -> list[Entry]:
         freed = item.own + sum(blocks[inode] for inode in item.shared if holders[inode] == 0)
         total -= freed
         removed.append(Entry(item.kind, _key(store, item), item.path, freed, item.used, label, False))
+    return removed
+
+
+def _oldest_first(survey: list[_Measured]) -> list[_Measured]:
+    """A private copy goes after its object directories: they are never used later than it is."""
+    return sorted(survey, key=lambda item: (item.used, item.kind == "work"))
+
+
+def _unmeasured(kind: str, path: Path, lock: str, used: float) -> _Measured:
+    return _Measured(kind, path, lock, used, 0, {})
+
+
+def make_room(store: Store, keep_free: int | None = None) -> list[Path]:
+    """Remove what was not used for longest until ``keep_free`` bytes of the store's disk are free; gives what was removed.
+
+    Called before a kernel is compiled, when what that needs is held; costs nothing while there is room.  What ccache and
+    apt keep stays: they have bounds of their own.  None: as $KSM_HARNESS_KEEP_FREE says, else KEEP_FREE.  UsageError when
+    that is no size.
+    """
+    wanted = parse_size(os.environ.get("KSM_HARNESS_KEEP_FREE") or KEEP_FREE) if keep_free is None else keep_free
+    removed: list[Path] = []
+    if (free := shutil.disk_usage(store.root).free) >= wanted:
+        return removed
+    for item in _oldest_first(_survey(store, _unmeasured)):
+        if item.kind in ("ccache", "apt") or not _remove(store, item):
+            continue
+        log.info("%.1f GiB are free on the disk: removed %s, which was not used for longest", free / _UNITS["G"], item.path)
+        removed.append(item.path)
+        if (free := shutil.disk_usage(store.root).free) >= wanted:
+            return removed
+    log.warning("%s: %.1f GiB are free, and nothing is left to remove", store.root, free / _UNITS["G"])
     return removed
 
 

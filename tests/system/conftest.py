@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ import pytest
 
 from harness.report import load_run
 from harness.results import RunResult, WorkloadResult
+from harness.source import parse_spec, resolve
+from harness.store import Store
 
 TARGETS = ("x86_64", "aarch64", "ppc64", "ppc64le")
 MUTANTS = Path(__file__).parents[1] / "mutants"
@@ -66,6 +69,17 @@ class Ended:
 
 
 Harness = Callable[..., Ended]
+
+
+os.environ.setdefault("KSM_HARNESS_KEEP_FREE", "12G")  # the tests copy whole trees, twice each
+
+
+def leave_no_copies(*specs: str) -> None:
+    """Remove what the store keeps of sources that the tests are done with: their private copies and objects."""
+    kept = Store()
+    for spec in specs:
+        for copy in (kept.root / "work").glob(f"{resolve(parse_spec(spec), kept).family}-*"):
+            shutil.rmtree(copy)
 
 
 def command(*words: str | Path) -> list[str]:

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pytest
 from harness.source import parse_spec, resolve
 from harness.store import Store
 
-from .conftest import MUTANTS, execute
+from .conftest import MUTANTS, execute, leave_no_copies
 
 pytestmark = pytest.mark.system
 
@@ -82,7 +82,7 @@ BUILDS, BUILDS_NOT = "\nstatic int ksmd_should_run(void)\n{\n", "\nstatic int ks
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> History:
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     source = resolve(parse_spec("debian:6.1"), Store()).root
     root = tmp_path_factory.mktemp("bisect") / "linux"
     subprocess.run(["cp", "-a", "--", str(source), str(root)], check=True)
@@ -121,7 +121,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     git(root, "update-ref", "refs/heads/main", made.commits[-1])
     git(root, "symbolic-ref", "HEAD", "refs/heads/main")
     assert git(root, "status", "--porcelain", "--untracked-files=no") == ""
-    return History(root, tuple(made.commits))
+    yield History(root, tuple(made.commits))
+    leave_no_copies(f"tree:{root}", f"git:{root}@main")
 
 
 def harness_words(*words: str | Path) -> Sequence[str]:

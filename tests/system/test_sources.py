@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,20 @@ import pytest
 from harness.report import load_run
 from harness.store import Store
 
-from .conftest import Ended, Harness, execute
+from .conftest import Ended, Harness, execute, leave_no_copies
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="session")
-def tree(good: Ended, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(good: Ended, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A checkout like a developer's: a copy of Debian's source, built in place once (which leaves .config and objects)."""
     source = sorted((Store().root / "src").glob("debian-6.1-*/linux"))[-1]
     tree = tmp_path_factory.mktemp("tree") / "linux"
     subprocess.run(["cp", "-a", "--", str(source), str(tree)], check=True)
     subprocess.run(["make", "-s", "-C", str(tree), "defconfig", "prepare"], check=True, stdout=subprocess.DEVNULL)
-    return tree
+    yield tree
+    leave_no_copies(f"tree:{tree}")
 
 
 def listing(tree: Path) -> dict[str, tuple[int, int]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,35 @@ def test_gc_spares_what_another_process_uses(store: Store) -> None:
     process.stdin.close()
     process.wait()
     assert len(stores.gc(store, 0)) == 3
+
+
+def test_room_is_made_from_what_was_not_used_for_longest(store: Store) -> None:
+    fill(store, "kernels/old", 1, 1000)
+    fill(store, "work/f-0/o-a", 1, 2000)
+    fill(store, "ccache", 1, 500)
+    new = fill(store, "kernels/new", 1, 3000)
+    assert stores.make_room(store, 0) == []
+    store.pin(new)
+    everything = shutil.disk_usage(store.root).total + 1
+    assert stores.make_room(store, everything) == [
+        store.root / "kernels/old",
+        store.root / "work/f-0/o-a",
+        store.root / "work/f-0",
+    ]
+    assert new.is_dir()
+    assert (store.root / "ccache").is_dir()
+
+
+def test_no_more_room_is_made_than_is_wanted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([0, 3 * MIB, 7 * MIB])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, next(free)))
+    for number in range(5):
+        fill(store, f"images/i{number}", 1, 1000 + number)
+    monkeypatch.setenv("KSM_HARNESS_KEEP_FREE", "5M")
+    assert [path.name for path in stores.make_room(store)] == ["i0", "i1"]
+    monkeypatch.setenv("KSM_HARNESS_KEEP_FREE", "plenty")
+    with pytest.raises(UsageError, match="'plenty' is not a size"):
+        stores.make_room(store)
 
 
 def test_pins_are_shared(store: Store) -> None:
