@@ -23,7 +23,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 asked := $(if $(filter file,$(origin TARGETS)),all,$(TARGETS))
-target_list = $(subst $(space),$(comma),$(strip $(TARGETS)))
+target_list = $(subst $(space),$(comma),$(strip $(subst $(comma), ,$(TARGETS))))
 
 # What takes long anyway is for all targets unless the command line names some.
 matrix repeat: TARGETS := $(asked)

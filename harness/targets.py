@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,8 +160,8 @@ def table(extra: Path | None = None) -> dict[str, Target]:
     return rows
 
 
-def choose(text: str, rows: Mapping[str, Target]) -> tuple[Target, ...]:
-    """The rows that a comma separated list of targets and groups names, each once.
+def choose(names: Iterable[str], rows: Mapping[str, Target]) -> tuple[Target, ...]:
+    """The rows of these targets and groups, each once.
 
     "all" are those without a group, "every" all there are.  UsageError for a name that is none.
     """
@@ -170,10 +170,8 @@ def choose(text: str, rows: Mapping[str, Target]) -> tuple[Target, ...]:
         groups.setdefault(target.group or ALL, []).append(target)
     known = f"there are {', '.join(rows)}; and {', '.join(groups)}"
     wanted: list[Target] = []
-    for name in filter(None, text.split(",")):
+    for name in names:
         if name not in groups and name not in rows:
             raise UsageError(f"there is no target {name!r}; {known}")
         wanted += [rows[name]] if name in rows else groups[name]
-    if not wanted:
-        raise UsageError(f"no target named; {known}")
     return tuple({target.name: target for target in wanted}.values())

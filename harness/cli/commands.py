@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         patches=tuple(options.patch),
         fail_fast=options.fail_fast,
         only=options.only or "",
-        require=tuple(dict.fromkeys(name for name in options.require.split(",") if name)),
+        require=tuple(dict.fromkeys(options.require)),
         expect=expectation.load(options.expect) if options.expect else None,
         declared=_declared(options) or (),
         hold=options.hold,

@@ -9,7 +9,6 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from harness import targets
 from harness.errors import HostError, UsageError
@@ -23,24 +22,11 @@ from harness.targets import Target
 
 log = logging.getLogger("harness")
 
-T = TypeVar("T")
-
-
-def chosen(text: str, table: Mapping[str, T], what: str) -> tuple[T, ...]:
-    """The entries that a comma separated list names, "all" for all."""
-    names = [name for name in text.split(",") if name] if text != "all" else list(table)
-    for name in names:
-        if name not in table:
-            raise UsageError(f"there is no {what} {name!r}; there are {', '.join(table)}")
-    if not names:
-        raise UsageError(f"no {what} named; there are {', '.join(table)}")
-    return tuple(table[name] for name in dict.fromkeys(names))
-
 
 def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
-    """Configurations by name or path, each word a list of them."""
+    """Configurations by name or path, and those that come with them."""
     found = []
-    for name in [part for word in names for part in ([word] if Path(word).is_file() else word.split(",")) if part]:
+    for name in names:
         ours = directory("kconfigs") / f"{name}.config"
         path = ours if "/" not in name and ours.is_file() else Path(name)
         if not path.is_file():
@@ -57,10 +43,14 @@ def tools_of(options: argparse.Namespace, wanted_targets: Sequence[Target]) -> W
     return wanted(options.cc, options.cross_compile, options.make_arg)
 
 
-def workloads_of(text: str, table: Mapping[str, WorkloadInfo]) -> tuple[WorkloadInfo, ...]:
-    """Those that a list names; "all" means all but those which are run on request only."""
-    usual = ",".join(name for name, workload in table.items() if not workload.on_request)
-    return chosen(usual if text == "all" else text, table, "workload")
+def workloads_of(names: Sequence[str], table: Mapping[str, WorkloadInfo]) -> tuple[WorkloadInfo, ...]:
+    """Those that are named, each once; "all" means all but those which are run on request only."""
+    wanted_names: list[str] = []
+    for name in names:
+        if name not in table and name != "all":
+            raise UsageError(f"there is no workload {name!r}; there are {', '.join(table)}")
+        wanted_names += [name] if name in table else [usual for usual, workload in table.items() if not workload.on_request]
+    return tuple(table[name] for name in dict.fromkeys(wanted_names))
 
 
 MOST_PARAMETERS = 1500

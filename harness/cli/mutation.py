@@ -33,7 +33,7 @@ def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
     run = guests_plan(options)
     return campaign.MutationPlan(
         run=run,
-        mutants=mutant.read(options.patches, [name for name in options.only.split(",") if name]),
+        mutants=mutant.read(options.patches, options.only),
         workloads=run.workloads,
         out=run.out,
         arguments=argued.load(options.argued),
@@ -67,7 +67,7 @@ def mutate(options: argparse.Namespace) -> ExitCode:
         score = campaign.execute(plan, store.Store(), progress)
     junit.write(plan.out, score)
     if options.write_doc:
-        document.write(options.write_doc, f"{options.patches.name}, {options.kernel}, {options.target}", score)
+        document.write(options.write_doc, f"{options.patches.name}, {options.kernel}, {','.join(options.target)}", score)
     _print(score, plan.out, options.json)
     return score.exit_code()
 
@@ -88,7 +88,6 @@ def make_mutants(options: argparse.Namespace) -> ExitCode:
     spec = parse_spec(options.kernel)
     spec.need_source("mutants are made from")
     source = resolve(spec, store.Store())
-    chosen_functions = [name for name in options.function.split(",") if name]
     made: list[generator.Made] = []
     for path in generator.FILES:
         try:
@@ -96,11 +95,11 @@ def make_mutants(options: argparse.Namespace) -> ExitCode:
             if file is None:
                 raise FileNotFoundError("there is no such file")
             text = file.content.decode()
-            made += generator.mutants(path, text, chosen_functions)
+            made += generator.mutants(path, text, options.function)
         except (OSError, ValueError) as e:
             raise UsageError(f"{options.kernel}: cannot make mutants of {path}: {e}") from e
     if not made:
-        raise UsageError(f"{options.kernel}: no function {options.function} in {', '.join(generator.FILES)}")
+        raise UsageError(f"{options.kernel}: no function {', '.join(options.function)} in {', '.join(generator.FILES)}")
     made = generator.choose(made, options.count, options.seed) if options.count else made
     _write_patches(options.out, made)
     rows = [{"mutant": m.name, "function": m.function, "operator": m.operator, "line": f"{m.path}:{m.line}"} for m in made]

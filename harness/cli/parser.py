@@ -26,6 +26,19 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """A comma separated list.  None of its names is empty, since "nothing" is seldom what was meant by one."""
+    names = tuple(text.split(","))
+    if not all(name.strip() for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name in it; give one or more names with one comma between them")
+    return names
+
+
+def _configs(text: str) -> tuple[str, ...]:
+    """A list of names and files, or a file that has a comma in its name."""
+    return (text,) if Path(text).is_file() else _names(text)
+
+
 def _jobs(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 256")
@@ -69,13 +82,13 @@ def _key_value(text: str) -> tuple[str, str]:
 def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
     parser.add_argument("--kernel", metavar="SPEC", default="debian:6.1",
                         help=f"{FORMS} (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--target", metavar="T[,T…]", default="x86_64",
+    parser.add_argument("--target", metavar="T[,T…]", type=_names, default="x86_64",
                         help='targets, or groups of them as "list targets" has them: "all" are the four architectures, '
                         '"every" all there are (default: %(default)s)')  # fmt: skip
     if patch:
         parser.add_argument("--patch", metavar="FILE", type=Path, action="append", default=[],
                             help="apply to a private copy of the tree; may be given again, in order")  # fmt: skip
-    parser.add_argument("--config", metavar="NAME|FILE[,…]", action="append", default=[],
+    parser.add_argument("--config", metavar="NAME|FILE[,…]", type=_configs, action="extend", default=[],
                         help="configurations: of kconfigs/ (`list configs`), or files; may be given again")  # fmt: skip
     parser.add_argument("--cc", metavar="PROGRAM", default="",
                         help="the compiler (default: the target's gcc; clang with --make-arg LLVM=1)")  # fmt: skip
@@ -88,7 +101,8 @@ def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
 
 def _add_guest(parser: argparse.ArgumentParser, patience: float) -> None:
     """How workloads are run."""
-    parser.add_argument("--workload", metavar="W[,W…]", default="all", help="workloads (default: all)")
+    parser.add_argument("--workload", metavar="W[,W…]", type=_names, default="all",
+                        help='workloads, "all" without those on request: see `list workloads` (default: %(default)s)')  # fmt: skip
     parser.add_argument("--arg", metavar="KEY=VALUE", type=_key_value, action="append", default=[],
                         help="hand this to the workloads, for example cycles=400")  # fmt: skip
     parser.add_argument("--workload-source", metavar="PATH", type=Path, action="append", default=[],
@@ -120,7 +134,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run.add_argument("--only", metavar="SIGNATURE", type=_signature,
                      help="only this finding, crash or hang is bad, and all that is wrong otherwise is 125: for git bisect run. "
                      "A signature as reports have it (P1:still-mapped:reclaim), or a pattern (CRASH:*)")  # fmt: skip
-    run.add_argument("--require", metavar="P[,P…]", default="",
+    run.add_argument("--require", metavar="P[,P…]", type=_names, default=(),
                      help="properties that must be judged, by one workload at least, in every target: else 125")  # fmt: skip
     run.add_argument("--expect", metavar="FILE", type=Path,
                      help="what passes and what is skipped, as `ksm-harness expect` records it: a new skip is 125")  # fmt: skip
@@ -143,7 +157,8 @@ def _add_mutate(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_kernel(mutate, patch=False)
     _add_guest(mutate, 0.5)
     mutate.add_argument("--patches", metavar="DIR", type=Path, required=True, help="mutants: each *.patch of this directory")
-    mutate.add_argument("--only", metavar="M[,M…]", default="", help="of these, only those named (without .patch)")
+    mutate.add_argument("--only", metavar="M[,M…]", type=_names, default=(),
+                        help="of these, only those named (without .patch)")  # fmt: skip
     mutate.add_argument("--out", metavar="DIR", type=Path, default=Path("out-mutate"),
                         help="where results go; what is known there is not done again (default: %(default)s)")  # fmt: skip
     mutate.add_argument("--jobs", metavar="N", type=_jobs, default=os.cpu_count() or 1,
@@ -166,7 +181,7 @@ def _add_mutants(commands: argparse._SubParsersAction[Parser]) -> None:
     mutants.add_argument("--kernel", metavar="SPEC", default="debian:6.1",
                          help="as for run, but none that is a ready image (default: %(default)s)")  # fmt: skip
     mutants.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new directory for the patches")
-    mutants.add_argument("--function", metavar="F[,F…]", default="",
+    mutants.add_argument("--function", metavar="F[,F…]", type=_names, default=(),
                          help="of these functions, patterns as in a shell (default: those that KSM's rmap lives in)")  # fmt: skip
     mutants.add_argument("--count", metavar="N", type=_number, default=0, help="no more than N, from all functions alike")
     mutants.add_argument("--seed", metavar="S", type=_number, default=1, help="which N (default: %(default)s)")
@@ -224,7 +239,7 @@ def make_parser() -> Parser:
     listing.add_argument("--workload-source", metavar="PATH", type=Path, action="append", default=[])
     listing.add_argument("--json", action="store_true")
     doctor = commands.add_parser("doctor", help="what this host can do, what is missing, and what mends it")
-    doctor.add_argument("--target", metavar="T[,T…]", default="all")
+    doctor.add_argument("--target", metavar="T[,T…]", type=_names, default="all")
     doctor.add_argument("--targets", metavar="FILE", type=Path, dest="table")
     doctor.add_argument("--json", action="store_true")
     _add_store(commands)

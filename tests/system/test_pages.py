@@ -12,7 +12,7 @@ from .conftest import Ended, execute
 
 pytestmark = [pytest.mark.system, pytest.mark.breadth]
 
-ROWS = choose("pages,hash", table())
+ROWS = choose(["pages", "hash"], table())
 
 
 @pytest.fixture(scope="module")

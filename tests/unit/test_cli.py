@@ -14,8 +14,10 @@ import pytest
 
 from harness import targets
 from harness.cli import commands, main
+from harness.cli.common import workloads_of
 from harness.errors import BootError, BuildError, ExitCode, HostError
 from harness.findings import Finding, Tier
+from harness.image import workload_table
 from harness.report import write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 
@@ -36,7 +38,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "--kernel", "tree:/nowhere/at/all"], "there is no directory"),
         (["run", "--kernel", "image:/nowhere"], "there is no file"),
         (["run", "--target", "vax"], "there is no target 'vax'; there are x86_64, aarch64, ppc64, ppc64le"),
-        (["run", "--target", ","], "no target named"),
+        *(
+            (["run", option, names], f"{option}: {names!r} has an empty name in it")
+            for option in ("--target", "--workload", "--config", "--require")
+            for names in ("", ",", "a,", ",a", "a,,b", "a, ,b")
+        ),
+        (["mutate", "--patches", ".", "--only", ""], "--only: '' has an empty name in it"),
+        (["mutants", "--out", "new", "--function", "a,"], "--function: 'a,' has an empty name in it"),
+        (["doctor", "--target", ""], "--target: '' has an empty name in it"),
         (["run", "--workload", "nap"], "there is no workload 'nap'"),
         (["run", "--workload-source", "/nowhere"], "no workload source at /nowhere"),
         (["run", "--config", "spicy"], "--config spicy: neither"),
@@ -191,3 +200,10 @@ def test_report_leaves_run_json_as_it_is(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["report", str(tmp_path)]) == ExitCode.GOOD
     assert path.read_bytes() == before
     assert (tmp_path / "junit.xml").exists()
+
+
+def test_all_workloads_and_one_more() -> None:
+    table = workload_table(())
+    usual = [name for name, workload in table.items() if not workload.on_request]
+    assert [w.name for w in workloads_of(("all", "soak", "soak"), table)] == [*usual, "soak"]
+    assert [w.name for w in workloads_of(("new_fork", "cow"), table)] == ["new_fork", "cow"]
