@@ -7,6 +7,8 @@ The codes are made for ``git bisect run``: it takes 1-127 except 125 as "bad", 1
 from __future__ import annotations
 
 import enum
+import errno
+from pathlib import Path
 
 
 class ExitCode(enum.IntEnum):
@@ -48,3 +50,18 @@ class BootError(CannotJudge):
 
 class HostError(CannotJudge):
     """The host is at fault: a program is missing, the disk is full, QEMU was killed."""
+
+
+_NO_PLACE = (
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+)  # fmt: skip
+
+
+def unwritable(path: Path, error: OSError, advice: str = "") -> UsageError | HostError:
+    """What to raise where a place that the user has named cannot be written.
+
+    Bad input where the place is no place for that, the host's fault otherwise (a full disk).
+    """
+    kind = UsageError if error.errno in _NO_PLACE else HostError
+    return kind(f"cannot write {path}: {error.strerror}{'; ' if advice else ''}{advice}")

@@ -9,12 +9,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import HostError, UsageError
+from harness.errors import UsageError, unwritable
 from harness.report import html, junit, load_run, runfile, write_run
 from harness.results import RunResult
 
 LOG = "run.log"
 CELLS = "cells"
+
+ADVICE = "name another directory with --out"
 
 
 def _is_run(directory: Path) -> bool:
@@ -28,9 +30,11 @@ def _is_run(directory: Path) -> bool:
 
 def refuse_foreign(out: Path) -> None:
     """UsageError when ``out`` holds anything but a run of ours, what is left of one that never began, or runs of ours."""
-    if not out.exists() or _is_run(out):
-        return
-    if not out.is_dir() or not all(entry.name == LOG or _is_run(entry) for entry in out.iterdir()):
+    try:
+        ours = not out.exists() or _is_run(out) or all(entry.name == LOG or _is_run(entry) for entry in out.iterdir())
+    except OSError as e:
+        raise unwritable(out, e, ADVICE) from e
+    if not ours:
         raise UsageError(f"--out {out} holds something that is no run of ours; name an empty or a new directory")
 
 
@@ -42,7 +46,7 @@ def refuse_inside(out: Path, tree: Path) -> None:
 
 
 def begin(out: Path, run: RunResult) -> None:
-    """Make ``out`` say what holds now: this run, no cell judged; nothing of an older run stays.  HostError if it cannot."""
+    """Make ``out`` say what holds now: this run, no cell judged; nothing of an older run stays."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_run(out, run)
@@ -51,7 +55,7 @@ def begin(out: Path, run: RunResult) -> None:
         if (out / CELLS).exists():
             shutil.rmtree(out / CELLS)
     except OSError as e:
-        raise HostError(f"cannot clear {e.filename or out} of the run before: {e.strerror}; name another --out") from e
+        raise unwritable(Path(e.filename or out), e, ADVICE) from e
 
 
 @contextlib.contextmanager
@@ -62,7 +66,7 @@ def taken(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         empty = not any(out.iterdir())
     except OSError as e:
-        raise HostError(f"cannot write to {out}: {e.strerror}; name another directory with --out") from e
+        raise unwritable(out, e, ADVICE) from e
     try:
         yield
     except* UsageError:

@@ -14,7 +14,7 @@ from harness import declared, doctor, expectation, outdir, pipeline, store, targ
 from harness.cli.common import fragment_files, guests_plan, logged, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
-from harness.errors import ExitCode, HostError
+from harness.errors import ExitCode, unwritable
 from harness.guest import settings
 from harness.image import workload_table
 from harness.kernel import build, contained, fragments
@@ -123,7 +123,7 @@ def record_expectation(options: argparse.Namespace) -> ExitCode:
     try:
         store.write_atomically(options.out, text)
     except OSError as e:
-        raise HostError(f"cannot write {options.out}: {e.strerror}") from e
+        raise unwritable(options.out, e, "name another file with --out") from e
     return ExitCode.GOOD
 
 

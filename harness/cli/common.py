@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness import targets
-from harness.errors import HostError, UsageError
+from harness import outdir, targets
+from harness.errors import UsageError, unwritable
 from harness.guest import settings
 from harness.image import WorkloadInfo, workload_table
 from harness.kernel import Wanted, wanted
@@ -102,7 +102,7 @@ def logged(path: Path, more: bool = False) -> Iterator[None]:
     try:
         handler = logging.FileHandler(path, mode="a" if more else "w", encoding="utf-8", errors="backslashreplace")
     except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}; name another directory with --out") from e
+        raise unwritable(path, e, outdir.ADVICE) from e
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     log.addHandler(handler)
     try:

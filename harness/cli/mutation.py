@@ -10,10 +10,10 @@ from pathlib import Path
 from harness import outdir, store, witness
 from harness.cli.common import guests_plan, logged
 from harness.cli.main import silence_stdout
-from harness.errors import ExitCode, HostError, UsageError
+from harness.errors import ExitCode, UsageError, unwritable
 from harness.mutation import argued, campaign, document, generator, junit, mutant, mutationfile, table
 from harness.mutation.mutationfile import Score
-from harness.report import Progress, show_rows
+from harness.report import Progress, markdown, show_rows
 from harness.source import parse_spec, resolve
 
 LOG = "mutate.log"
@@ -21,12 +21,13 @@ LOG = "mutate.log"
 
 def _take(out: Path) -> None:
     """``out``, made if need be.  UsageError when it holds something that is not ours."""
-    if out.exists() and not mutationfile.is_ours(out) and (not out.is_dir() or any(e.name != LOG for e in out.iterdir())):
-        raise UsageError(f"--out {out} holds something that is no campaign of ours; name an empty or a new directory")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        ours = mutationfile.is_ours(out) or all(entry.name == LOG for entry in out.iterdir())
     except OSError as e:
-        raise HostError(f"cannot write to {out}: {e.strerror}; name another directory with --out") from e
+        raise unwritable(out, e, outdir.ADVICE) from e
+    if not ours:
+        raise UsageError(f"--out {out} holds something that is no campaign of ours; name an empty or a new directory")
 
 
 def _plan(options: argparse.Namespace) -> campaign.MutationPlan:
@@ -62,6 +63,8 @@ def mutate(options: argparse.Namespace) -> ExitCode:
         outdir.refuse_inside(plan.out, Path(spec.value))
     if plan.run.witness:
         witness.check()
+    if options.write_doc:
+        markdown.check(options.write_doc)
     _take(plan.out)
     with logged(plan.out / LOG, more=True), Progress() as progress:
         score = campaign.execute(plan, store.Store(), progress)
@@ -80,7 +83,7 @@ def _write_patches(out: Path, made: list[generator.Made]) -> None:
         for one in made:
             (out / f"{one.name}.patch").write_text(one.file, encoding="utf-8")
     except OSError as e:
-        raise HostError(f"cannot write {e.filename or out}: {e.strerror}") from e
+        raise unwritable(Path(e.filename or out), e, outdir.ADVICE) from e
 
 
 def make_mutants(options: argparse.Namespace) -> ExitCode:

@@ -102,7 +102,7 @@ def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
 def _add_guest(parser: argparse.ArgumentParser, patience: float) -> None:
     """How workloads are run."""
     parser.add_argument("--workload", metavar="W[,W…]", type=_names, default="all",
-                        help='workloads, "all" without those on request: see `list workloads` (default: %(default)s)')  # fmt: skip
+                        help='workloads; "all" leaves out those on request (default: %(default)s)')  # fmt: skip
     parser.add_argument("--arg", metavar="KEY=VALUE", type=_key_value, action="append", default=[],
                         help="hand this to the workloads, for example cycles=400")  # fmt: skip
     parser.add_argument("--workload-source", metavar="PATH", type=Path, action="append", default=[],

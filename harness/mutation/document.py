@@ -16,7 +16,7 @@ from harness.report.text import line
 
 
 def write(path: Path, title: str, score: Score) -> None:
-    """Replace the part ``title`` of the file, or add it.  UsageError if the file cannot be read, HostError if not written."""
+    """Replace the part ``title`` of the file, or add it.  UsageError if that is no file to do it with."""
     write_part(path, title, part(title, score))
 
 

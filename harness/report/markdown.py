@@ -3,22 +3,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness import textfile
-from harness.errors import HostError
+from harness.errors import UsageError, unwritable
 from harness.report.text import line
 from harness.store import write_atomically
 
 
+def check(path: Path) -> None:
+    """UsageError where a part of this file cannot be replaced: known before there is anything to write."""
+    if os.path.lexists(path):
+        textfile.read(path)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {path}: {path.parent} is no directory that can be written")
+
+
 def write_part(path: Path, title: str, fresh: str) -> None:
-    """Replace the part ``title`` of the file, or add it.  UsageError if the file cannot be read, HostError if not written."""
+    """Replace the part ``title`` of the file, or add it.  UsageError if that is no file to do it with."""
+    check(path)
     old = textfile.read(path) if path.exists() else ""
     try:
         write_atomically(path, replaced(old, title, fresh))
     except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}") from e
+        raise unwritable(path, e) from e
 
 
 def replaced(text: str, title: str, fresh: str) -> str:

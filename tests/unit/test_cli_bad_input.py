@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bad input ends as 129 with one line on stderr, whatever it is: never as a verdict on the kernel, never with a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.errors import ExitCode
+from harness.mutation import generator
+from harness.report import write_reports
+from harness.results import CellResult, RunResult, Verdict, WorkloadResult
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KSM_HARNESS_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What one line says."""
+    assert main(words) == ExitCode.USAGE, capsys.readouterr().err
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    assert stderr.startswith("ksm-harness: ")
+    return stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "fly"),
+        (["run", "--kernel", "6.1"], "'6.1' does not name a kernel"),
+        (["run", "--kernel", "debian:6.1=--help"], "not a Debian package version"),
+        (["run", "--kernel", "tree:/nowhere/at/all"], "there is no directory"),
+        (["run", "--kernel", "image:/nowhere"], "there is no file"),
+        (["run", "--target", "vax"], "there is no target 'vax'; there are x86_64, aarch64, ppc64, ppc64le"),
+        *(
+            (["run", option, names], f"{option}: {names!r} has an empty name in it")
+            for option in ("--target", "--workload", "--config", "--require")
+            for names in ("", ",", "a,", ",a", "a,,b", "a, ,b")
+        ),
+        (["mutate", "--patches", ".", "--only", ""], "--only: '' has an empty name in it"),
+        (["mutants", "--out", "new", "--function", "a,"], "--function: 'a,' has an empty name in it"),
+        (["doctor", "--target", ""], "--target: '' has an empty name in it"),
+        (["run", "--workload", "nap"], "there is no workload 'nap'"),
+        (["run", "--workload-source", "/nowhere"], "no workload source at /nowhere"),
+        (["run", "--config", "spicy"], "--config spicy: neither"),
+        (["run", "--boot-arg", "a\nb"], "printable"),
+        (["run", "--boot-arg", ""], "not empty"),
+        (["run", "--boot-arg", "x" * 1501], "has room for 1500"),
+        (["run", "--jobs", "0"], "--jobs"),
+        (["run", "--patience", "-1"], "--patience"),
+        (["run", "--make-arg", "LLVM"], "--make-arg LLVM: write it as VARIABLE=VALUE"),
+        (["run", "--target", "all", "--cross-compile", "x-"], "cannot be right for several targets"),
+        (["run", "--memory", "much"], "--memory: 'much' is not a size"),
+        (["run", "--memory", "64M"], "'64M' is not from 128M to 1024G"),
+        (["run", "--memory", "513"], "in steps of 2 MiB"),
+        (["run", "--arg", "novalue"], "KEY=VALUE"),
+        (["run", "--arg", "a=b c"], "KEY=VALUE"),
+        (["run", "--accel", "hax"], "--accel"),
+        (["run", "--targets", "/nowhere.toml"], "cannot read the target table /nowhere.toml"),
+        (["judge", "/nowhere"], "/nowhere"),
+        (["report", "/nowhere"], "/nowhere"),
+        (["store", "gc", "--max-size", "much"], "much"),
+    ],
+)
+def test_bad_words(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(words, capsys)
+
+
+def test_configurations_that_contradict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each other, or what every kernel needs: seen before anything is done."""
+    (tmp_path / "a.config").write_text("CONFIG_TRANSPARENT_HUGEPAGE_MADVISE=y\nCONFIG_X=y\n")
+    (tmp_path / "b.config").write_text("# CONFIG_X is not set\n")
+    (tmp_path / "c.config").write_text("CONFIG_KSM=n\n")
+    (tmp_path / "linux/arch").mkdir(parents=True)
+    (tmp_path / "linux/Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\n")
+    words = ["run", "--kernel", f"tree:{tmp_path}/linux", "--out", str(tmp_path / "out")]
+    assert main([*words, "--config", f"{tmp_path}/a.config", "--config", f"{tmp_path}/b.config"]) == ExitCode.USAGE
+    assert "CONFIG_X: a:2 wants y, but b:1 wants n" in capsys.readouterr().err
+    assert main([*words, "--config", f"{tmp_path}/c.config"]) == ExitCode.USAGE
+    assert "CONFIG_KSM: base:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def good() -> RunResult:
+    cell = CellResult("x86_64", "x86_64", (WorkloadResult("new_fork", ("P1",), Verdict.PASS),))
+    return RunResult((cell,), "debian:6.1", finished="2026-01-01T00:00:00+00:00")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory to stand in, with things in it that are not what they are given for."""
+    linux = tmp_path / "linux"
+    (linux / "arch").mkdir(parents=True)
+    (linux / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 0\n")
+    for name in generator.FILES:
+        (linux / name).parent.mkdir(parents=True, exist_ok=True)
+        (linux / name).write_text("int ksm_walk(void)\n{\n\treturn 1;\n}\n")
+    (tmp_path / "file").write_text("a line\n")
+    (tmp_path / "mutants").mkdir()
+    (tmp_path / "mutants" / "a.patch").write_text("--- a/mm/ksm.c\n+++ b/mm/ksm.c\n@@ -3 +3 @@\n-\treturn 1;\n+\treturn 2;\n")
+    (tmp_path / "good").mkdir()
+    write_reports(tmp_path / "good", good())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+NOWHERE = {
+    "file/out": "Not a directory",
+    "file": "cannot write",
+    "/proc/out": "No such file or directory",  # not even root makes one there
+    "/sys/out": "Operation not permitted",
+    "n" * 300: "File name too long",
+}
+
+OUT = {
+    "run": ["run", "--kernel", "tree:linux"],
+    "mutate": ["mutate", "--kernel", "tree:linux", "--patches", "mutants"],
+    "mutants": ["mutants", "--kernel", "tree:linux", "--function", "ksm_walk"],
+}
+
+
+@pytest.mark.parametrize("command", OUT)
+@pytest.mark.parametrize("out", NOWHERE)
+def test_a_directory_that_cannot_be_made(command: str, out: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused([*OUT[command], "--out", out], capsys)
+    assert out in told
+    assert NOWHERE[out] in told
+    assert "name another directory with --out" in told
+
+
+def test_a_file_that_cannot_be_written(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--write-doc is looked at before the campaign begins; expect writes at once."""
+    for path in ("mutants", "file/doc.md", "nowhere/doc.md"):
+        assert path in refused([*OUT["mutate"], "--out", "out", "--write-doc", path], capsys)
+        assert path in refused(["table", "good", "--write-doc", path], capsys)
+        assert path in refused(["expect", "good", "--out", path], capsys)
+    assert not (place / "out").exists()
