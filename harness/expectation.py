@@ -50,7 +50,7 @@ def recorded(runs: Iterable[RunResult]) -> Expectation:
         for cell in run.cells:
             if cell.cell in cells:
                 raise UsageError(f"two runs have a cell {cell.cell!r}; record them in two files")
-            cells[cell.cell] = {w.workload: _expected(w) for w in cell.workloads}
+            cells[cell.cell] = {w.workload: _expected(w) for w in cell.tests}
     return cells
 
 

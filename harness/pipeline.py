@@ -390,8 +390,8 @@ def kernel_facts(kernel: Kernel, source: Source) -> dict[str, str]:
 def _last_word(result: CellResult) -> str:
     counts: dict[str, int] = {}
     for workload in result.workloads:
-        counts[workload.verdict] = counts.get(workload.verdict, 0) + 1
-    words = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+        counts[workload.word] = counts.get(workload.word, 0) + 1
+    words = ", ".join(f"{n} {word}" for word, n in counts.items())
     reason = next((w.reason for w in result.workloads if not w.verdict.judged), "")
     return f"{words}, {sum(result.timings.values()):.1f} s" + (f"; {reason}" if reason else "")
 

@@ -66,6 +66,20 @@ class WorkloadResult:
     complete: bool = True  # its journal came to its end
     drawings: tuple[Drawing, ...] = ()  # what a second witness saw when something was found
 
+    @property
+    def is_test(self) -> bool:
+        """Whether the verdict is one on the kernel.
+
+        One that shows no property (``calibrate``) measures how the kernel behaves: that it came to its end is no test that
+        has passed.  If it did not, that counts as any other does.
+        """
+        return bool(self.properties) or self.verdict not in (Verdict.PASS, Verdict.SKIP)
+
+    @property
+    def word(self) -> str:
+        """What tables have for it."""
+        return self.verdict.value if self.is_test else "measured"
+
 
 @dataclass(frozen=True)
 class CellResult:
@@ -77,6 +91,11 @@ class CellResult:
     facts: dict[str, str] = field(default_factory=dict)  # release, tree, patches, compiler, qemu, accel, page_size, …
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)  # seconds of each stage: source, kernel, image, guest, judge
+
+    @property
+    def tests(self) -> tuple[WorkloadResult, ...]:
+        """The workloads that count."""
+        return tuple(w for w in self.workloads if w.is_test)
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,7 @@ class RunResult:
 
     def exit_code(self) -> ExitCode:
         """One bad workload makes the run bad; else one that is not judged makes it 125; whatever was asked for."""
-        verdicts = [w.verdict for c in self.cells for w in c.workloads]
+        verdicts = [w.verdict for c in self.cells for w in c.tests]
         if any(v.bad for v in verdicts):
             return ExitCode.BAD
         if not verdicts or any(not v.judged for v in verdicts) or all(v is Verdict.SKIP for v in verdicts):

@@ -52,7 +52,7 @@ def _expected(run: RunResult, cell: CellResult) -> Iterator[Shortfall]:
     if cell.cell not in run.expect:
         yield Shortfall(cell.cell, "", "", "nothing is recorded of this cell, so that nothing can be expected of it")
         return
-    for workload in cell.workloads:
+    for workload in cell.tests:
         expected = run.expect[cell.cell].get(workload.workload)
         if workload.verdict is Verdict.SKIP:
             if text := _new_skip(workload, expected):
@@ -78,7 +78,7 @@ def gains(run: RunResult) -> tuple[str, ...]:
     texts = []
     for cell in run.cells:
         before = (run.expect or {}).get(cell.cell)
-        for workload in cell.workloads if before is not None else ():
+        for workload in cell.tests if before is not None else ():
             if workload.verdict is Verdict.PASS and before is not None:
                 expected = before.get(workload.workload)
                 if expected is None or expected.skip is not None:

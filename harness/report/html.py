@@ -159,7 +159,7 @@ def answer(run: RunResult) -> tuple[str, str]:
 
 def counts(run: RunResult) -> list[tuple[Verdict, int]]:
     """How many workloads ended how, without those that none did."""
-    verdicts = [w.verdict for c in run.cells for w in c.workloads]
+    verdicts = [w.verdict for c in run.cells for w in c.tests]
     return [(v, n) for v in Verdict if (n := verdicts.count(v))]
 
 

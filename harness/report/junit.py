@@ -67,7 +67,7 @@ def _name(text: str) -> str:
 def _suite(run: RunResult, cell: CellResult, directory: Path) -> junit_xml.TestSuite:
     name = f"ksm-harness.{_name(cell.cell)}"
     missed = [s for s in unmet(run) if s.cell == cell.cell]
-    cases = [case for w in cell.workloads for case in _cases(name, w, directory / "cells" / cell.cell, missed)]
+    cases = [case for w in cell.tests for case in _cases(name, w, directory / "cells" / cell.cell, missed)]
     cases += _demands(name, run, missed)
     return junit_xml.TestSuite(name, cases, timestamp=run.started or None, properties=_facts(run, cell))
 

@@ -77,12 +77,12 @@ def _by_number(kernel: str) -> list[tuple[int, str]]:
 def _cell(seen: _Seen | None, notes: _Notes) -> str:
     if seen is None:
         return ""
-    counts = Counter(w.verdict for w in seen.cell.workloads)
+    counts = Counter(w.verdict for w in seen.cell.tests)
     words = []
     for verdict in Verdict:
         if not counts[verdict]:
             continue
-        numbers = {notes.number(_why(w)) for w in seen.cell.workloads if w.verdict is verdict is not Verdict.PASS}
+        numbers = {notes.number(_why(w)) for w in seen.cell.tests if w.verdict is verdict is not Verdict.PASS}
         words.append(f"{counts[verdict]} {verdict}" + "".join(f" [{n}]" for n in sorted(numbers)))
     return ", ".join(words)
 

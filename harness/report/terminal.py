@@ -94,7 +94,7 @@ def _word(workload: WorkloadResult | None, unexpected: bool) -> Text:
     verdict = workload.verdict
     if unexpected:
         return Text(f"{verdict} !", style=_UNJUDGED)
-    return Text(verdict.value, style=_STYLES.get(verdict, _UNJUDGED))
+    return Text(workload.word, style=_STYLES.get(verdict, _UNJUDGED) if workload.is_test else "dim")
 
 
 def _problem(problem: Problem) -> Text:
@@ -116,9 +116,10 @@ def _problem(problem: Problem) -> Text:
 
 def answer(run: RunResult) -> Text:
     """The last line: what the exit code says, in words."""
-    bad = len({(c.cell, w.workload) for c in run.cells for w in c.workloads if w.verdict.bad})
-    lost = sum(not w.verdict.judged for c in run.cells for w in c.workloads)
-    total = sum(len(c.workloads) for c in run.cells)
+    tests = [w for c in run.cells for w in c.tests]
+    bad = sum(w.verdict.bad for w in tests)
+    lost = sum(not w.verdict.judged for w in tests)
+    total = len(tests)
     code = exit_code(run)
     if run.only and code is not ExitCode.GOOD and (bad or code is ExitCode.BAD):
         if code is ExitCode.BAD:
@@ -133,17 +134,15 @@ def answer(run: RunResult) -> Text:
         return Text(f"{line(run.kernel)}: not judged as was asked ({words})", style=f"bold {_UNJUDGED}")
     if code is ExitCode.BAD:
         return Text(f"{line(run.kernel)}: bad ({bad} of {total} workloads{unjudged})", style="bold red")
-    if not lost and total:
-        reason = next(w.reason for c in run.cells for w in c.workloads)
-        return Text(
-            f"{line(run.kernel)}: could not be judged (all workloads were skipped: {line(reason)})", style=f"bold {_UNJUDGED}"
-        )
+    if not lost:
+        why = f"all workloads were skipped: {line(tests[0].reason)}" if tests else "no workload that ran shows a property"
+        return Text(f"{line(run.kernel)}: could not be judged ({why})", style=f"bold {_UNJUDGED}")
     return Text(f"{line(run.kernel)}: could not be judged ({lost} of {total} workloads were not)", style=f"bold {_UNJUDGED}")
 
 
 def _skips(run: RunResult, total: int) -> str:
-    skipped = sum(w.verdict is Verdict.SKIP for c in run.cells for w in c.workloads)
-    return f"{total - skipped} workloads passed" + (f", {skipped} skipped" if skipped else "")
+    skipped = sum(w.verdict is Verdict.SKIP for c in run.cells for w in c.tests)
+    return f"{count(total - skipped, 'workload')} passed" + (f", {skipped} skipped" if skipped else "")
 
 
 Rows = Sequence[Mapping[str, Any]]

@@ -50,7 +50,7 @@ def test_no_colours_and_no_guests_escapes_off_a_terminal() -> None:
     ],
 )
 def test_answer(verdicts: list[Verdict], wanted: str) -> None:
-    run = RunResult((CellResult("c", "c", tuple(WorkloadResult(f"w{i}", (), v, "r") for i, v in enumerate(verdicts))),), "k")
+    run = RunResult((CellResult("c", "c", tuple(WorkloadResult(f"w{i}", ("P1",), v, "r") for i, v in enumerate(verdicts))),), "k")
     assert plain(run).splitlines()[-1] == wanted
 
 
