@@ -32,9 +32,7 @@ from harness.oracle import calibration
 from harness.oracle.semantics import UNSHOWN
 from harness.report import matches, write_reports, write_run
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
-from harness.source import Source, Spec, distro, parse_spec, resolve
-from harness.source.git import commit_of
-from harness.source.resolve import release_of
+from harness.source import Source, Spec, check_spec, distro, parse_spec, resolve
 from harness.store import Store, write_atomically
 from harness.targets import Target
 from harness.verdict import Knowledge, Live, judge_cell, knowledge
@@ -94,13 +92,11 @@ def now() -> str:
 def check(plan: RunPlan) -> None:
     """UsageError for what can be seen to be wrong before ``out`` is touched."""
     spec = parse_spec(plan.kernel)
+    check_spec(spec)
     if spec.kind == "tree":
-        release_of(Path(spec.value))
         outdir.refuse_inside(plan.out, Path(spec.value))
     for target in plan.targets if spec.kind == "distro" else ():
         distro.flavour_of(spec, target.machine_arch)
-    if spec.kind == "git":
-        commit_of(Path(spec.value), spec.version, spec)
     patches.load(plan.patches)
     for target in plan.targets:
         fragments.options_for(target, (*map(fragments.find, target.fragments), *plan.fragments))

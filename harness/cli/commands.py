@@ -17,13 +17,13 @@ from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode, unwritable
 from harness.guest import settings
 from harness.image import workload_table
-from harness.kernel import build, contained, fragments
+from harness.kernel import build, contained, fragments, patches
 from harness.oracle.semantics import DECLARABLE
 from harness.report import Progress, exit_code, judge, load_run, markdown, report, seen, show, show_rows
 from harness.report.runfile import to_data
 from harness.resources import directory
 from harness.results import RunResult
-from harness.source import debian, parse_spec, resolve
+from harness.source import check_spec, debian, parse_spec, resolve
 from harness.targets import Target
 
 
@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> ExitCode:
 def build_kernels(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness build``."""
     spec, kept = parse_spec(options.kernel), store.Store()
+    check_spec(spec)
     kept.collect()
     wanted = targets.choose(options.target, targets.table(options.table))
     tools = tools_of(options, wanted)
@@ -92,6 +93,9 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
 def tell_whether_contained(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness contains SPEC``."""
     spec, kept = parse_spec(options.kernel), store.Store()
+    spec.need_source("whether it carries the patch is seen in")
+    check_spec(spec)
+    patches.load(options.patch)
     with Progress() as progress:
         progress.cell("source", "looking", str(spec))
         source = resolve(spec, kept)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness import outdir, targets
+from harness import outdir, paths, targets
 from harness.errors import UsageError, unwritable
 from harness.guest import settings
 from harness.image import WorkloadInfo, workload_table
@@ -28,8 +28,8 @@ def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
     found = []
     for name in names:
         ours = directory("kconfigs") / f"{name}.config"
-        path = ours if "/" not in name and ours.is_file() else Path(name)
-        if not path.is_file():
+        path = ours if "/" not in name and paths.is_file(ours) else Path(name)
+        if not paths.is_file(path):
             raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
         found.append(path.absolute())
     return tuple(included(found))

@@ -14,7 +14,7 @@ from harness.errors import ExitCode, UsageError, unwritable
 from harness.mutation import argued, campaign, document, generator, junit, mutant, mutationfile, table
 from harness.mutation.mutationfile import Score
 from harness.report import Progress, markdown, show_rows
-from harness.source import parse_spec, resolve
+from harness.source import check_spec, parse_spec, resolve
 
 LOG = "mutate.log"
 
@@ -59,6 +59,7 @@ def mutate(options: argparse.Namespace) -> ExitCode:
     plan = _plan(options)
     spec = parse_spec(plan.run.kernel)
     spec.need_source("mutants need")
+    check_spec(spec)
     if spec.kind == "tree":
         outdir.refuse_inside(plan.out, Path(spec.value))
     if plan.run.witness:

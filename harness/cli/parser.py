@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
-from harness import __version__
+from harness import __version__, paths
 from harness.errors import UsageError
 from harness.source.spec import FORMS
 from harness.store import parse_size
@@ -36,7 +36,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _configs(text: str) -> tuple[str, ...]:
     """A list of names and files, or a file that has a comma in its name."""
-    return (text,) if Path(text).is_file() else _names(text)
+    return (text,) if paths.is_file(Path(text)) else _names(text)
 
 
 def _jobs(text: str) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import interruption
+from harness import interruption, paths
 from harness.errors import BuildError, HostError, UsageError
 from harness.image import cpio
 from harness.packages import install_command, packages
@@ -58,12 +58,12 @@ def sources(extra: Sequence[Path] = ()) -> list[Path]:
     """The workloads' C files: ours and those of the user's ``extra`` files and directories."""
     found = sorted(directory("workloads").glob("*.c"))
     for path in extra:
-        if path.is_dir():
+        if paths.is_directory(path):
             inside = sorted(path.glob("*.c"))
             if not inside:
                 raise UsageError(f"no C file in the workload source {path}")
             found += inside
-        elif path.is_file() and path.suffix == ".c":
+        elif paths.is_file(path) and path.suffix == ".c":
             found.append(path)
         else:
             raise UsageError(f"no workload source at {path}; give a C file or a directory of them")

@@ -13,7 +13,7 @@ from harness.store import Store
 
 def _reader(source: Source, patch_files: Sequence[Path], store: Store) -> Callable[[str], str | None]:
     """The tree's files as text.  UsageError for a ready image; BuildError when a patch does not apply."""
-    source.spec.need_source("what it contains is seen in")
+    source.spec.need_source("whether it carries the patch is seen in")
     with store.scratch() as scratch:
         patched = patches.apply(patches.load(patch_files), source.files, scratch)
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import resources, textfile
+from harness import paths, resources, textfile
 from harness.errors import BuildError, UsageError
 from harness.targets import Target
 
@@ -56,7 +56,7 @@ def find(name: str) -> Path:
     directory = resources.directory("kconfigs")
     if re.fullmatch(r"[\w-]+", name) and (built_in := directory / f"{name}.config").is_file():
         return built_in
-    if (path := Path(name)).is_file():
+    if paths.is_file(path := Path(name)):
         return path.absolute()
     known = ", ".join(sorted(path.stem for path in directory.glob("*.config")))
     raise UsageError(f"there is no config fragment {name!r}: it is neither a file nor one of {known}")

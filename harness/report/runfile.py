@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness import declared, expectation
+from harness import declared, expectation, paths
 from harness.declared import Declared
 from harness.drawing import COLUMNS, Box, Drawing, Link, Panel
 from harness.errors import UsageError
@@ -38,7 +38,7 @@ def write_run(directory: Path, run: RunResult) -> Path:
 
 def load_run(directory: Path) -> RunResult:
     """Read DIRECTORY/run.json (or a file named itself).  UsageError says what is wrong with it."""
-    path = directory / NAME if directory.is_dir() else directory
+    path = directory / NAME if paths.is_directory(directory) else directory
     try:
         data = json.loads(path.read_bytes())
     except OSError as e:

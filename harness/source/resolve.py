@@ -156,6 +156,14 @@ def _image(spec: Spec) -> Source:
     return Source(spec, root, "image", digest.hexdigest(), release, family="image")
 
 
+def check_spec(spec: Spec) -> None:
+    """UsageError for what is seen to be wrong with a tree or a revision at once, before anything is told or made."""
+    if spec.kind == "tree":
+        release_of(Path(spec.value))
+    elif spec.kind == "git":
+        git.commit_of(Path(spec.value), spec.version, spec)
+
+
 def resolve(spec: Spec, store: Store) -> Source:
     """Find (debian: download) what ``spec`` names.
 

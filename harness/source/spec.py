@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness import paths
 from harness.errors import UsageError
 
 FORMS = "debian:6.1, debian:6.1=VERSION, tree:PATH, git:PATH@REV, tarball:FILE, image:PATH or distro:6.1"
@@ -58,7 +59,7 @@ def _git(text: str, value: str) -> Spec:
         raise UsageError(f"{text}: no revision is named; write git:PATH@REV, for example git:{value}@HEAD")
     for at in reversed(places):
         path, revision = Path(value[:at] or ".").expanduser(), value[at + 1 :]
-        if path.is_dir():
+        if paths.is_directory(path):
             if not revision or revision.startswith("-") or not revision.isprintable() or " " in revision:
                 raise UsageError(f"{text}: {revision!r} is no revision; write git:PATH@REV, with a branch, a tag or a commit")
             return Spec("git", str(path.absolute()), revision)
@@ -74,7 +75,7 @@ def parse_spec(text: str) -> Spec:
         return _debian(text, "debian" if kind == "debian" else "distro", value)
     path = Path(value).expanduser()
     if kind == "tree":
-        if not path.is_dir():
+        if not paths.is_directory(path):
             raise UsageError(f"{text}: there is no directory {path}")
         return Spec("tree", str(path.absolute()))
     if kind == "git":
@@ -83,6 +84,6 @@ def parse_spec(text: str) -> Spec:
         raise UsageError(
             f"{text!r} does not name a kernel: {kind!r} is none of debian, tree, git, tarball, image, distro; write {FORMS}"
         )
-    if not path.is_file():
+    if not paths.is_file(path):
         raise UsageError(f"{text}: there is no file {path}")
     return Spec("image" if kind == "image" else "tarball", str(path.absolute()))

@@ -105,6 +105,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in generator.FILES:
         (linux / name).parent.mkdir(parents=True, exist_ok=True)
         (linux / name).write_text("int ksm_walk(void)\n{\n\treturn 1;\n}\n")
+    (tmp_path / "image").write_bytes(bytes(512))
     (tmp_path / "file").write_text("a line\n")
     (tmp_path / "mutants").mkdir()
     (tmp_path / "mutants" / "a.patch").write_text("--- a/mm/ksm.c\n+++ b/mm/ksm.c\n@@ -3 +3 @@\n-\treturn 1;\n+\treturn 2;\n")
@@ -122,17 +123,20 @@ NOWHERE = {
     "n" * 300: "File name too long",
 }
 
-OUT = {
-    "run": ["run", "--kernel", "tree:linux"],
-    "mutate": ["mutate", "--kernel", "tree:linux", "--patches", "mutants"],
-    "mutants": ["mutants", "--kernel", "tree:linux", "--function", "ksm_walk"],
-}
+MORE = {"run": [], "build": [], "mutate": ["--patches", "mutants"], "mutants": ["--function", "ksm_walk"], "contains": []}
+WRITING = ("run", "mutate", "mutants")
 
 
-@pytest.mark.parametrize("command", OUT)
+def words_of(command: str, kernel: str = "tree:linux", out: str = "out") -> list[str]:
+    """A command with all that it needs."""
+    named = [kernel] if command == "contains" else ["--kernel", kernel]
+    return [command, *named, *MORE[command], *(["--out", out] if command in WRITING else [])]
+
+
+@pytest.mark.parametrize("command", WRITING)
 @pytest.mark.parametrize("out", NOWHERE)
 def test_a_directory_that_cannot_be_made(command: str, out: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = refused([*OUT[command], "--out", out], capsys)
+    told = refused(words_of(command, out=out), capsys)
     assert out in told
     assert NOWHERE[out] in told
     assert "name another directory with --out" in told
@@ -141,7 +145,35 @@ def test_a_directory_that_cannot_be_made(command: str, out: str, place: Path, ca
 def test_a_file_that_cannot_be_written(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--write-doc is looked at before the campaign begins; expect writes at once."""
     for path in ("mutants", "file/doc.md", "nowhere/doc.md"):
-        assert path in refused([*OUT["mutate"], "--out", "out", "--write-doc", path], capsys)
+        assert path in refused([*words_of("mutate"), "--write-doc", path], capsys)
         assert path in refused(["table", "good", "--write-doc", path], capsys)
         assert path in refused(["expect", "good", "--out", path], capsys)
     assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("command", MORE)
+@pytest.mark.parametrize(
+    ("kernel", "says"),
+    [
+        ("tree:mutants", "is not a kernel source tree"),
+        ("tree:file", "there is no directory file"),
+        ("tarball:linux", "there is no file linux"),
+        ("tarball:nowhere.tar.xz", "there is no file nowhere.tar.xz"),
+        ("git:linux@HEAD", "is no git repository"),
+        ("git:linux@--option", "'--option' is no revision"),
+        ("git:linux", "no revision is named"),
+        ("git:nowhere@HEAD", "there is no directory nowhere"),
+        ("debian:six", "'six' is not a kernel series"),
+        ("", "does not name a kernel"),
+        ("tree:" + "n" * 300, "there is no directory"),
+        ("image:" + "n" * 300, "there is no file"),
+    ],
+)
+def test_kernels_that_are_none(command: str, kernel: str, says: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert says in refused(words_of(command, kernel), capsys)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["contains", "mutate", "mutants"])
+def test_images_have_no_source(command: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "image is a ready image" in refused(words_of(command, f"image:{place}/image"), capsys)
