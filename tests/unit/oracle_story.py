@@ -198,3 +198,8 @@ def replayed(hello: Record, segment: list[Record]) -> Iterator[Finding]:
     oracle = Oracle(hello, segment[0])
     for record in segment[1:]:
         yield from oracle.step(record)
+
+
+def cow(story: Story) -> int:
+    """Copies of KSM pages that writes have made, by the model."""
+    return story.model.memory.cow_ksm

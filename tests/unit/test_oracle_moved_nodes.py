@@ -9,7 +9,7 @@ from dataclasses import replace
 from harness.graph import Graph
 from harness.oracle import Semantics
 from harness.oracle.memory import Page
-from tests.unit.test_oracle_witness import Watched, put
+from tests.unit.watched_story import Watched, put
 
 LATER = Semantics(cksum_first=True, single_dup_leaves_chain=True)  # 6.12
 

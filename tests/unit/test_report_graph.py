@@ -18,7 +18,8 @@ from harness.report.html import html
 from harness.report.runfile import from_data, to_data
 from harness.results import CellResult, RunResult, Verdict, WorkloadResult
 from tests.unit.oracle_story import N
-from tests.unit.test_oracle_witness import Watched, item_in_another_node, merged, references, without_item
+from tests.unit.watched_story import Watched, merged
+from tests.unit.witness_corruptions import item_in_another_node, references, without_item
 
 SVG = "{http://www.w3.org/2000/svg}"
 

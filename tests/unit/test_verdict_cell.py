@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A cell's directory as the guest room leaves it, whole or damaged, to verdicts.
 
-A scripted oracle says what the way to the verdict needs; the last tests ask the real one.
+A scripted oracle says what the way to the verdict needs.
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ from typing import Any
 
 import pytest
 
-from harness.drawing import Drawing
-from harness.findings import Finding, Tier
-from harness.graph import Graph
+from harness.findings import Finding
 from harness.guest.record import Outcome, Stop
 from harness.journal.reader import Record
-from harness.oracle import JournalContradiction
-from harness.results import CellResult, RunResult, Verdict, WorkloadResult
+from harness.results import RunResult, Verdict
 from harness.verdict import judge_cell, rejudge
 from harness.verdict.replay import replay
+from tests.unit.scripted_oracle import PLANNED, Scripted, both, journal
 from tests.unit.story import Journal, new_fork, observation, records, swapped, write_cell
-
-PLANNED = {"new_fork": ("P1",), "many_forks": ("P2",)}
 
 WARNING = """\
 [    3.100000] ------------[ cut here ]------------
@@ -36,54 +32,6 @@ WARNING = """\
 [    3.100006]  </TASK>
 [    3.100007] ---[ end trace 0000000000000000 ]---
 """
-
-
-class Scripted:
-    """An oracle that says what it is told to say."""
-
-    def __init__(self, finding_at: str = "", contradiction_at: int = -1, control: str = "") -> None:
-        self.finding_at, self.contradiction_at, self.control = finding_at, contradiction_at, control
-        self.control_failed = ""
-        self.remarks: list[str] = []
-        self.drawings: list[Drawing] = []
-        self.notes: list[str] = []
-        self.begin: Record = {}
-
-    def __call__(self, hello: Record, begin: Record) -> Scripted:
-        fresh = Scripted(self.finding_at, self.contradiction_at, self.control)
-        fresh.begin = begin
-        return fresh
-
-    def step(self, record: Record, /) -> list[Finding]:
-        if record["seq"] == self.contradiction_at:
-            raise JournalContradiction("a page of nobody")
-        if record["kind"] == "obs" and record["label"] == self.finding_at:
-            self.control_failed = self.control
-            return [
-                Finding("P1", "still-mapped", "reclaim", Tier.SAFETY, self.begin["workload"], record["seq"], "s", "e", "s", "w")
-            ]
-        return []
-
-    def follow(self, before: object, /) -> None:
-        pass
-
-    def look(self, number: int, graph: Graph, /) -> list[Finding]:
-        return []
-
-
-def journal(*names: str) -> Journal:
-    j = Journal()
-    j.hello()
-    for i, name in enumerate(names):
-        j.reset(name)
-        new_fork(j, name, PLANNED.get(name, ("P1",)))
-        if i + 1 == len(names):
-            j.reset("")
-    return j
-
-
-def both(boot: int = 1) -> list[tuple[str, Outcome, int, str]]:
-    return [("new_fork", Outcome.ENDED, boot, ""), ("many_forks", Outcome.ENDED, boot, "")]
 
 
 def judged(directory: Path, oracle: Scripted | None = None) -> dict[str, tuple[Verdict, str]]:
@@ -373,73 +321,6 @@ def test_strange_but_well_sealed_records_raise_nothing() -> None:
         assert records(j.data)[0]["kind"] == "hello"
 
 
-# With the oracle itself.
-
-
-def real(directory: Path, stuck: tuple[str, ...], why: str = "") -> WorkloadResult:
-    j = Journal()
-    j.hello()
-    j.reset("new_fork")
-    new_fork(j, stuck=stuck, why=why)
-    j.reset("")
-    write_cell(directory, [j], both()[:1])
-    return judge_cell(directory, "x86_64", "x86_64", {"new_fork": ("P1",)}).workloads[0]
-
-
-def test_kernel_that_unmaps_new_forks_passes(tmp_path: Path) -> None:
-    result = real(tmp_path, ())
-    assert (result.verdict, result.reason, result.findings) == (Verdict.PASS, "", ())
-
-
-def test_kernel_that_does_not_unmap_new_forks_fails_for_p1(tmp_path: Path) -> None:
-    result = real(tmp_path, ("C",))
-    assert result.verdict is Verdict.FAIL
-    first = result.findings[0]
-    assert (first.signature, first.tier, first.actors, first.pages) == (
-        "P1:still-mapped:reclaim",
-        Tier.SAFETY,
-        ("C",),
-        "C.a[0..255]",
-    )
-    assert "still maps 256 KSM pages after reclaim" in result.reason
-
-
-def test_reclaim_that_its_deadline_cut_off_is_not_judged(tmp_path: Path) -> None:
-    result = real(tmp_path, ("C",), why="deadline")
-    assert result.verdict is Verdict.INFRA
-    assert result.findings[0].signature == "P1:still-mapped:reclaim"
-    assert result.reason.startswith("reclaim did not come to rest within its deadline (seq ")
-
-
-def noted(directory: Path, *observations: bool, scans: int = 0) -> CellResult:
-    """Scans that nobody asked for, a scan, and observations that were stable or not."""
-    j = Journal()
-    j.hello()
-    j.begin("new_fork", ("P1",))
-    j.do("scan", scans=1, result={"from": scans, "to": scans + 1, "pokes": 1})
-    for stable in observations:
-        j.load("obs", **{**observation("merged", {}, 0, 0), "ksm": {}, "stable": stable})
-    j.end()
-    write_cell(directory, [j], both()[:1])
-    return judge_cell(directory, "x86_64", "x86_64", {"new_fork": ("P1",)})
-
-
-def test_what_the_oracle_did_not_judge_is_a_warning_told_once(tmp_path: Path) -> None:
-    result = noted(tmp_path, False, False)
-    assert result.warnings == (
-        "new_fork: obs record 3: the guest's readings differed from each other; it is not judged (and 1 more like it)",
-    )
-    assert result.workloads[0].verdict is Verdict.LOST
-    assert result.workloads[0].reason == "observation merged was never stable: cannot be judged"
-
-
-def test_scans_of_the_reset_are_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", "harness.verdict"):
-        result = noted(tmp_path, True, scans=5)
-    assert (result.workloads[0].verdict, result.warnings) == (Verdict.PASS, ())
-    assert "ksmd had made 5 full scans before" in caplog.text
-
-
 def test_signal_that_the_workload_died_of_is_told(tmp_path: Path) -> None:
     j = Journal()
     j.hello()
@@ -449,15 +330,3 @@ def test_signal_that_the_workload_died_of_is_told(tmp_path: Path) -> None:
     verdict, reason = judged(tmp_path)["new_fork"]
     assert verdict is Verdict.LOST
     assert reason.startswith("the journal ended before the workload did: the workload died of signal 11, during reclaim")
-
-
-def test_journal_that_the_real_oracle_cannot_believe_is_lost(tmp_path: Path) -> None:
-    j = Journal()
-    j.hello()
-    j.begin("new_fork", ("P1",))
-    j.load("ret", of=7, op="fork", rc=0, errno="")
-    j.end()
-    write_cell(tmp_path, [j], both()[:1])
-    result = judge_cell(tmp_path, "x86_64", "x86_64", {"new_fork": ("P1",)}).workloads[0]
-    assert result.verdict is Verdict.LOST
-    assert result.reason.startswith("the journal contradicts itself at record 1: ")
