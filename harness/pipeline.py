@@ -13,7 +13,7 @@ import datetime
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +27,7 @@ from harness.guest import CellPlan, Halt, Limits, Load, Waiting, run_cell
 from harness.hold import Hold
 from harness.image import Image, WorkloadInfo, make_image
 from harness.interruption import interrupt
-from harness.kernel import USUAL, Kernel, MakeError, Wanted, behaves, build, contained, fragments, patches
+from harness.kernel import USUAL, Kernel, MakeError, Reading, Wanted, build, fragments, patches, read_source
 from harness.oracle import calibration
 from harness.oracle.semantics import UNSHOWN
 from harness.report import matches, write_reports, write_run
@@ -155,8 +155,7 @@ class Pipeline:
         self._building = asyncio.Lock()
         self._running = asyncio.Semaphore(plan.jobs)
         self._hold = Hold(progress.say)
-        self._contained: str | None = None
-        self._behaves: dict[str, tuple[bool, str]] | None = None
+        self._reading: Reading | None = None
 
     async def run(self) -> RunResult:
         """All targets; gives the finished result, with all reports written.  The plan has passed ``check``.
@@ -243,7 +242,7 @@ class Pipeline:
     def _names(self, source: Source) -> list[str]:
         """The workloads: first of all the one that measures what no source tells of this kernel."""
         names = [w.name for w in self.plan.workloads if w.name != calibration.WORKLOAD]
-        wanted = len(names) < len(self.plan.workloads) or not set(UNSHOWN) <= self._behaviour(source).keys()
+        wanted = len(names) < len(self.plan.workloads) or not set(UNSHOWN) <= self._read(source).behaviour.keys()
         return [calibration.WORKLOAD, *names] if wanted else names
 
     async def _witness(self, cell: _Cell, kernel: Kernel) -> witness.KernelWitness | None:
@@ -294,24 +293,11 @@ class Pipeline:
             result, timings={**cell.timings, **result.timings}, warnings=(*cell.warnings, *result.warnings)
         )
 
-    def _carried(self, source: Source) -> str:
-        """Whether the source carries the patch that all this is about, in one line; "" of a ready image."""
-        if self._contained is None and not source.spec.ready:
-            try:
-                self._contained = contained(source, self.plan.patches, self.store).line
-            except CannotJudge as e:
-                self._contained = f"cannot be told: {e}"
-        return self._contained or ""
-
-    def _behaviour(self, source: Source) -> Mapping[str, tuple[bool, str]]:
-        """What the source tells of how its kernel behaves where kernels differ, and where; nothing of a ready image."""
-        if self._behaves is None:
-            try:
-                told = behaves(source, self.plan.patches, self.store) if not source.spec.ready else ()
-            except CannotJudge:  # the build will say why
-                told = ()
-            self._behaves = {t.field: (t.value, t.place) for t in told}
-        return self._behaves
+    def _read(self, source: Source) -> Reading:
+        """What the source tells, which is the same for all cells."""
+        if self._reading is None:
+            self._reading = read_source(source, self.plan.patches, self.store)
+        return self._reading
 
     async def _build(self, cell: _Cell, source: Source) -> tuple[Kernel, Image]:
         name = cell.target.name
@@ -319,8 +305,9 @@ class Pipeline:
         async with self._building:
             self.progress.cell(name, "kernel", source.label)
             cell.facts |= {"tree": source.identity, "revision": source.revision, "make_args": " ".join(self.plan.tools.make_args)}
-            cell.facts["hold_anon_vma"] = await asyncio.to_thread(self._carried, source)
-            knowledge.keep(cell.directory, await asyncio.to_thread(self._behaviour, source))
+            reading = await asyncio.to_thread(self._read, source)
+            cell.facts["hold_anon_vma"] = reading.hold_anon_vma
+            knowledge.keep(cell.directory, reading.behaviour)
             started = time.monotonic()
             kernel = await asyncio.to_thread(
                 build,
