@@ -9,8 +9,10 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.errors import HostError, UsageError
+from harness.packages import package_of
 from harness.source.command import require, run
 from harness.targets import Target
 
@@ -61,10 +63,20 @@ def wanted(cc: str, cross: str | None, make_args: Sequence[str]) -> Wanted:
             raise UsageError(f"--make-arg {arg}: write it as VARIABLE=VALUE, for example LLVM=1")
         if found[1] in _OURS:
             raise UsageError(f"--make-arg {arg}: {found[1]} cannot be given so: {_OURS[found[1]]}")
+        if not arg.isprintable():
+            raise UsageError(f"--make-arg {arg!r}: a variable of make's has printable characters only")
     for option, value in (("--cc", cc), ("--cross-compile", cross or "")):
         if value.startswith("-") or any(c.isspace() for c in value):
             raise UsageError(f"{option} {value!r}: name a program or its prefix, without options")
-    return Wanted(cc, cross, tuple(make_args))
+    if cc and shutil.which(cc) is None:
+        mend = "" if "/" in cc else f"; if it is Debian's: sudo apt-get install {package_of(cc)}"
+        raise UsageError(f"--cc {cc}: there is no such program{mend}")
+    return Wanted(_whole(cc), _whole(cross) if cross is not None else None, tuple(make_args))
+
+
+def _whole(program: str) -> str:
+    """A path as it is from here: make runs elsewhere."""
+    return str(Path(program).absolute()) if "/" in program else program
 
 
 @dataclass(frozen=True)

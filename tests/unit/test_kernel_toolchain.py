@@ -68,3 +68,13 @@ def test_what_cannot_be_asked_for(cc: str, cross: str | None, args: list[str], s
 
 def test_the_hosts_own_compiler_serves_its_own_architecture(target: Target) -> None:
     assert toolchain.find(dataclasses.replace(target, cross="x86_64-nonexistent-")).cross == ""
+
+
+def test_a_path_is_one_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """make runs in another directory."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "own-gcc").symlink_to("/usr/bin/gcc")
+    monkeypatch.chdir(tmp_path)
+    asked = toolchain.wanted("bin/own-gcc", "bin/own-", [])
+    assert (asked.cc, asked.cross) == (str(tmp_path / "bin" / "own-gcc"), str(tmp_path / "bin" / "own-"))
+    assert toolchain.wanted("gcc", "own-", []) == toolchain.Wanted("gcc", "own-")
