@@ -73,7 +73,7 @@ def _replayed(directory: Path, boot: BootRecord, make: MakeOracle) -> Replay:
 
 
 def rejudge(run: RunResult, directory: Path, make: MakeOracle | None = None) -> RunResult:
-    """A stored run judged again: cells whose guest left something, from that; others (BUILD, say) stay as they are.
+    """A stored run judged again: from what the guests left; cells that never had one (BUILD, say) stay as they are.
 
     What the run has declared counts, unless ``make`` knows otherwise.
     """
@@ -83,8 +83,10 @@ def rejudge(run: RunResult, directory: Path, make: MakeOracle | None = None) -> 
 
 
 def _rejudge_cell(old: CellResult, directory: Path, make: MakeOracle) -> CellResult:
-    never_booted = all(w.verdict is Verdict.BUILD for w in old.workloads)
-    if never_booted or not any((directory / name).is_file() for name in (NAME, "journal.jsonl", "console.log")):
+    if all(w.verdict is Verdict.BUILD for w in old.workloads):
+        return old
+    left = any((directory / name).is_file() for name in (NAME, "journal.jsonl", "console.log"))
+    if not left and all(w.verdict is Verdict.INFRA for w in old.workloads):  # for want of a source, say
         return old
     planned = {w.workload: w.properties for w in old.workloads}
     facts = {name: text for name, text in old.facts.items() if name not in ("declared", "semantics")}
