@@ -6,8 +6,10 @@ The codes are made for ``git bisect run``: it takes 1-127 except 125 as "bad", 1
 
 from __future__ import annotations
 
+import difflib
 import enum
 import errno
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -32,6 +34,12 @@ class UsageError(HarnessError):
     """Bad input: an unknown name, an unreadable file, a contradiction."""
 
     code = ExitCode.USAGE
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """What is so much like ``name`` that it may be meant, in words to put behind it; "" if nothing is."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f" (do you mean {near[0]}?)" if near else ""
 
 
 class CannotJudge(HarnessError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import tomlfile
-from harness.errors import UsageError
+from harness.errors import UsageError, meant
 
 BUILTIN = Path(__file__).with_name("targets.toml")
 
@@ -168,10 +168,10 @@ def choose(names: Iterable[str], rows: Mapping[str, Target]) -> tuple[Target, ..
     groups: dict[str, list[Target]] = {ALL: [], EVERY: list(rows.values())}
     for target in rows.values():
         groups.setdefault(target.group or ALL, []).append(target)
-    known = f"there are {', '.join(rows)}; and {', '.join(groups)}"
     wanted: list[Target] = []
     for name in names:
         if name not in groups and name not in rows:
-            raise UsageError(f"there is no target {name!r}; {known}")
+            known = f"there are {', '.join(rows)}; and {', '.join(groups)}"
+            raise UsageError(f"there is no target {name!r}{meant(name, [*rows, *groups])}; {known}")
         wanted += [rows[name]] if name in rows else groups[name]
     return tuple({target.name: target for target in wanted}.values())

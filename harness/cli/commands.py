@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import declared, doctor, expectation, outdir, pipeline, store, targets
-from harness.cli.common import fragment_files, guests_plan, logged, tools_of
+from harness.cli.common import fragment_files, guests_plan, logged, open_store, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
 from harness.errors import ExitCode, unwritable
@@ -56,15 +56,16 @@ def run(options: argparse.Namespace) -> ExitCode:
         hold=options.hold,
     )
     pipeline.check(plan)
+    kept = open_store()
     with outdir.taken(plan.out), logged(plan.out / outdir.LOG), Progress() as progress:
-        result = pipeline.execute(plan, store.Store(), progress)
+        result = pipeline.execute(plan, kept, progress)
     _print_run(result, plan.out, options.json)
     return exit_code(result)
 
 
 def build_kernels(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness build``."""
-    spec, kept = parse_spec(options.kernel), store.Store()
+    spec, kept = parse_spec(options.kernel), open_store()
     check_spec(spec)
     kept.collect()
     wanted = targets.choose(options.target, targets.table(options.table))
@@ -92,7 +93,7 @@ def build_kernels(options: argparse.Namespace) -> ExitCode:
 
 def tell_whether_contained(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness contains SPEC``."""
-    spec, kept = parse_spec(options.kernel), store.Store()
+    spec, kept = parse_spec(options.kernel), open_store()
     spec.need_source("whether it carries the patch is seen in")
     check_spec(spec)
     patches.load(options.patch)
@@ -188,7 +189,7 @@ def list_things(options: argparse.Namespace) -> ExitCode:
     elif options.what == "configs":
         rows = _config_rows(targets.table(options.table))
     else:
-        rows = _kernel_rows(store.Store())
+        rows = _kernel_rows(open_store())
     show_rows(rows, options.json)
     return ExitCode.GOOD
 
@@ -196,14 +197,14 @@ def list_things(options: argparse.Namespace) -> ExitCode:
 def examine(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness doctor``."""
     wanted = targets.choose(options.target, targets.table(options.table))
-    checks = doctor.examine(wanted, store.Store())
+    checks = doctor.examine(wanted, open_store())
     show_rows([dataclasses.asdict(check) for check in checks], options.json)
     return ExitCode.GOOD if all(check.ok for check in checks) else ExitCode.CANNOT_JUDGE
 
 
 def keep_store(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness store list|gc``."""
-    kept = store.Store()
+    kept = open_store()
     collect = options.action == "gc"
     entries = store.gc(kept, store.parse_size(options.max_size)) if collect else store.entries(kept)
     rows = [dataclasses.asdict(entry) for entry in entries]

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import outdir, paths, targets
-from harness.errors import UsageError, unwritable
+from harness.errors import UsageError, meant, unwritable
 from harness.guest import settings
 from harness.image import WorkloadInfo, workload_table
 from harness.kernel import Wanted, wanted
 from harness.kernel.fragments import included
 from harness.pipeline import RunPlan
 from harness.resources import directory
+from harness.store import Store, keep_free
 from harness.targets import Target
 
 log = logging.getLogger("harness")
@@ -27,10 +28,11 @@ def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
     """Configurations by name or path, and those that come with them."""
     found = []
     for name in names:
-        ours = directory("kconfigs") / f"{name}.config"
-        path = ours if "/" not in name and paths.is_file(ours) else Path(name)
+        built_in = directory("kconfigs") / f"{name}.config"
+        path = built_in if "/" not in name and paths.is_file(built_in) else Path(name)
         if not paths.is_file(path):
-            raise UsageError(f"--config {name}: neither a fragment of {directory('kconfigs')} nor a file")
+            ours = [path.stem for path in directory("kconfigs").glob("*.config")]
+            raise UsageError(f"--config {name}{meant(name, ours)}: neither one of ours (`ksm-harness list configs`) nor a file")
         found.append(path.absolute())
     return tuple(included(found))
 
@@ -48,7 +50,7 @@ def workloads_of(names: Sequence[str], table: Mapping[str, WorkloadInfo]) -> tup
     wanted_names: list[str] = []
     for name in names:
         if name not in table and name != "all":
-            raise UsageError(f"there is no workload {name!r}; there are {', '.join(table)}")
+            raise UsageError(f"there is no workload {name!r}{meant(name, table)}; there are {', '.join(table)}")
         wanted_names += [name] if name in table else [usual for usual, workload in table.items() if not workload.on_request]
     return tuple(table[name] for name in dict.fromkeys(wanted_names))
 
@@ -94,6 +96,12 @@ def guests_plan(options: argparse.Namespace) -> RunPlan:
         witness=options.witness,
         command=("ksm-harness", *sys.argv[1:]),
     )
+
+
+def open_store() -> Store:
+    """The user's store.  UsageError where the environment says of it what cannot be."""
+    keep_free()
+    return Store()
 
 
 @contextlib.contextmanager

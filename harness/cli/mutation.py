@@ -7,8 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
-from harness import outdir, store, witness
-from harness.cli.common import guests_plan, logged
+from harness import outdir, witness
+from harness.cli.common import guests_plan, logged, open_store
 from harness.cli.main import silence_stdout
 from harness.errors import ExitCode, UsageError, unwritable
 from harness.mutation import argued, campaign, document, generator, junit, mutant, mutationfile, table
@@ -66,9 +66,10 @@ def mutate(options: argparse.Namespace) -> ExitCode:
         witness.check()
     if options.write_doc:
         markdown.check(options.write_doc)
+    kept = open_store()
     _take(plan.out)
     with logged(plan.out / LOG, more=True), Progress() as progress:
-        score = campaign.execute(plan, store.Store(), progress)
+        score = campaign.execute(plan, kept, progress)
     junit.write(plan.out, score)
     if options.write_doc:
         document.write(options.write_doc, f"{options.patches.name}, {options.kernel}, {','.join(options.target)}", score)
@@ -91,7 +92,7 @@ def make_mutants(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness mutants``."""
     spec = parse_spec(options.kernel)
     spec.need_source("mutants are made from")
-    source = resolve(spec, store.Store())
+    source = resolve(spec, open_store())
     made: list[generator.Made] = []
     for path in generator.FILES:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,18 +40,25 @@ def _configs(text: str) -> tuple[str, ...]:
     return (text,) if paths.is_file(Path(text)) else _names(text)
 
 
+def _number(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a whole number")
+    return int(text)
+
+
 def _jobs(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 256")
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a whole number from 1 to 256")
     return int(text)
 
 
 def _memory(text: str) -> int:
     """In MiB; half of it goes to each of two nodes."""
     try:
-        mib = parse_size(text) >> 20 if not text.isdigit() else int(text)
+        size = parse_size(text)
     except UsageError as e:
         raise argparse.ArgumentTypeError(str(e)) from e
+    mib = size if text.strip().isdigit() else size >> 20
     if not 128 <= mib <= 1 << 20 or mib % 2:
         raise argparse.ArgumentTypeError(f"{text!r} is not from 128M to 1024G, in steps of 2 MiB")
     return mib
@@ -168,12 +176,6 @@ def _add_mutate(commands: argparse._SubParsersAction[Parser]) -> None:
                         help="do not run again what earlier workloads or an earlier oracle killed")  # fmt: skip
     mutate.add_argument("--write-doc", metavar="FILE", type=Path, help="put the table into this Markdown file")
     mutate.add_argument("--json", action="store_true", help="print mutate.json instead of the table")
-
-
-def _number(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return int(text)
 
 
 def _add_mutants(commands: argparse._SubParsersAction[Parser]) -> None:

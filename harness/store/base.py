@@ -17,7 +17,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import HostError
+from harness.errors import unwritable
 
 USED = ".used"
 """A file whose mtime says when the directory around it was last used."""
@@ -40,7 +40,7 @@ class Store:
             for name in ("src", "work", "kernels", "images", "facts", "tmp", "locks"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise HostError(f"cannot make the store {self.root}: {e.strerror}; set KSM_HARNESS_STORE") from e
+            raise unwritable(self.root, e, "name another place for the store with KSM_HARNESS_STORE") from e
 
     @contextlib.contextmanager
     def try_lock(self, name: str, shared: bool = False) -> Iterator[int | None]:

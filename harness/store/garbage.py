@@ -14,6 +14,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -57,10 +58,10 @@ class _Measured:
 
 def parse_size(text: str) -> int:
     """Bytes from ``10G``, ``500M``, ``1.5T`` (powers of 1024) or a plain number.  UsageError otherwise."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if not found:
         raise UsageError(f"{text!r} is not a size; write it as in 10G or 500M")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    return int(Fraction(found[1]) * _UNITS[found[2].upper()])
 
 
 def _files(top: Path, skip: str) -> Iterator[os.stat_result]:
@@ -195,14 +196,21 @@ def _unmeasured(kind: str, path: Path, lock: str, used: float) -> _Measured:
     return _Measured(kind, path, lock, used, 0, {})
 
 
-def make_room(store: Store, keep_free: int | None = None) -> list[Path]:
-    """Remove what was not used for longest until ``keep_free`` bytes of the store's disk are free; gives what was removed.
+def keep_free() -> int:
+    """The bytes of its disk that the store leaves free: as $KSM_HARNESS_KEEP_FREE says (UsageError when that is no size)."""
+    try:
+        return parse_size(os.environ.get("KSM_HARNESS_KEEP_FREE") or KEEP_FREE)
+    except UsageError as e:
+        raise UsageError(f"KSM_HARNESS_KEEP_FREE: {e}") from e
+
+
+def make_room(store: Store, wanted: int | None = None) -> list[Path]:
+    """Remove what was not used for longest until ``wanted`` bytes of the store's disk are free; gives what was removed.
 
     Called before a kernel is compiled, when what that needs is held; costs nothing while there is room.  What ccache and
-    apt keep stays: they have bounds of their own.  None: as $KSM_HARNESS_KEEP_FREE says, else KEEP_FREE.  UsageError when
-    that is no size.
+    apt keep stays: they have bounds of their own.  None: as ``keep_free`` has it.
     """
-    wanted = parse_size(os.environ.get("KSM_HARNESS_KEEP_FREE") or KEEP_FREE) if keep_free is None else keep_free
+    wanted = keep_free() if wanted is None else wanted
     removed: list[Path] = []
     if (free := shutil.disk_usage(store.root).free) >= wanted:
         return removed

@@ -53,8 +53,26 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["run", "--boot-arg", "a\nb"], "printable"),
         (["run", "--boot-arg", ""], "not empty"),
         (["run", "--boot-arg", "x" * 1501], "has room for 1500"),
-        (["run", "--jobs", "0"], "--jobs"),
+        *(
+            (["run", option, number], f"{option}: {number!r:.80} is not a whole number from 1 to 256")
+            for option in ("--jobs", "--smp")
+            for number in ("0", "-1", "257", "1.5", "1e2", "²", "٣", "", "9" * 5000)
+        ),
+        *((["run", "--memory", size], f"--memory: {size!r}") for size in ("", "-1", "²", "1e9", "9" * 30 + "T")),
+        (["run", "--memory", "9" * 400], "is not a size"),
+        (["mutants", "--out", "new", "--count", "²"], "--count: '²' is not a whole number"),
+        (["mutants", "--out", "new", "--seed", "-1"], "--seed: '-1' is not a whole number"),
+        *((["run", "--patience", factor], f"--patience: {factor!r}") for factor in ("nan", "inf", "1e400", "")),
+        (["run", "--target", "x86-64"], "there is no target 'x86-64' (do you mean x86_64?); there are"),
+        (["run", "--workload", "newfork"], "there is no workload 'newfork' (do you mean new_fork?); there are"),
+        (["run", "--config", "zrma"], "--config zrma (do you mean zram?): neither"),
+        (["run", "--config", "n" * 300], "neither one of ours"),
+        (["run", "--make-arg", "X=a\nb"], "printable"),
+        (["run", "--cc", "nowhere-gcc"], "--cc nowhere-gcc: there is no such program"),
+        (["run", "--cc", "./nowhere"], "--cc ./nowhere: there is no such program"),
+        (["run", "--boot-arg", "\udcff"], "printable"),
         (["run", "--patience", "-1"], "--patience"),
+        (["store", "gc", "--max-size", "9" * 400], "is not a size"),
         (["run", "--make-arg", "LLVM"], "--make-arg LLVM: write it as VARIABLE=VALUE"),
         (["run", "--target", "all", "--cross-compile", "x-"], "cannot be right for several targets"),
         (["run", "--memory", "much"], "--memory: 'much' is not a size"),
@@ -67,6 +85,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["judge", "/nowhere"], "/nowhere"),
         (["report", "/nowhere"], "/nowhere"),
         (["store", "gc", "--max-size", "much"], "much"),
+        (["store", "gc", "--max-size", "-1"], "'-1' is not a size"),
     ],
 )
 def test_bad_words(
@@ -106,6 +125,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (linux / name).parent.mkdir(parents=True, exist_ok=True)
         (linux / name).write_text("int ksm_walk(void)\n{\n\treturn 1;\n}\n")
     (tmp_path / "image").write_bytes(bytes(512))
+    (tmp_path / "garbage").write_bytes(bytes(range(256)) * 8)
     (tmp_path / "file").write_text("a line\n")
     (tmp_path / "mutants").mkdir()
     (tmp_path / "mutants" / "a.patch").write_text("--- a/mm/ksm.c\n+++ b/mm/ksm.c\n@@ -3 +3 @@\n-\treturn 1;\n+\treturn 2;\n")
@@ -177,3 +197,72 @@ def test_kernels_that_are_none(command: str, kernel: str, says: str, place: Path
 @pytest.mark.parametrize("command", ["contains", "mutate", "mutants"])
 def test_images_have_no_source(command: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "image is a ready image" in refused(words_of(command, f"image:{place}/image"), capsys)
+
+
+ESCAPES = {
+    "up.patch": "--- a/../../etc/passwd\n+++ b/../../etc/passwd\n@@ -1 +1 @@\n-x\n+y\n",
+    "absolute.patch": "--- /etc/passwd\n+++ /etc/passwd\n@@ -1 +1 @@\n-x\n+y\n",
+}
+
+
+@pytest.mark.parametrize("command", ["run", "contains"])
+def test_patches_that_are_none(command: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in ESCAPES.items():
+        (place / name).write_text(text)
+    (place / "empty.patch").touch()
+    wrong = {
+        "nowhere.patch": "No such file", "mutants": "Is a directory", "empty.patch": "is empty", "garbage": "is not a patch",
+        "file": "is not a patch", "n" * 300: "File name too long", **dict.fromkeys(ESCAPES, "outside the tree"),
+    }  # fmt: skip
+    for path, says in wrong.items():
+        told = refused([*words_of(command), "--patch", path], capsys)
+        assert path in told
+        assert says in told
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--targets", "--config", "--expect", "--semantics", "--workload-source"])
+@pytest.mark.parametrize("path", ["garbage", "nowhere", "mutants", "n" * 300])
+def test_files_that_are_none(option: str, path: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert path in refused([*words_of("run"), option, path], capsys)
+    assert not (place / "out").exists()
+
+
+NO_RUNS = (
+    b"", b"{", b"[]", b"1", b'{"schema": "x"}', b'{"schema": 2}', b"[" * 100000, bytes(range(256)),
+    b'{"schema": 1, "cells": [{"cell": "../x"}]}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["judge", "report", "table", "expect"])
+def test_runs_that_are_none(command: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "run").mkdir()
+    for content in NO_RUNS:
+        (place / "run" / "run.json").write_bytes(content)
+        assert "run/run.json" in refused([command, "run"], capsys)
+    for path in ("mutants", "nowhere", "n" * 300):
+        assert "name the directory of a run" in refused([command, path], capsys)
+
+
+def test_differences_that_are_none(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "garbage" in refused(["judge", "good", "--semantics", "garbage"], capsys)
+
+
+def test_judge_believes_no_verdict_of_which_nothing_is_left(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judge", "good"]) == ExitCode.CANNOT_JUDGE
+    assert "good: " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", MORE)
+def test_a_store_that_cannot_be(
+    command: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KSM_HARNESS_KEEP_FREE", "rubbish")
+    assert "KSM_HARNESS_KEEP_FREE: 'rubbish' is not a size" in refused(words_of(command), capsys)
+    monkeypatch.delenv("KSM_HARNESS_KEEP_FREE")
+    for path in (place / "file", place / "file" / "store", Path("/proc/store")):
+        monkeypatch.setenv("KSM_HARNESS_STORE", str(path))
+        told = refused(words_of(command), capsys)
+        assert str(path) in told
+        assert "name another place for the store with KSM_HARNESS_STORE" in told
+    assert not (place / "out").exists()
