@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness import paths
 from harness.errors import UsageError
 
 
 def read(path: Path, what: str = "") -> str:
     """The file's text.  UsageError names the file, and ``what`` it is, where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return paths.content(path).decode()
     except (OSError, UnicodeDecodeError) as e:
         why = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
         raise UsageError(f"cannot read {what}{' ' if what else ''}{path}: {why}") from e

@@ -10,9 +10,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, UsageError
 
 
 def _interrupted(signum: int, frame: FrameType | None) -> None:
@@ -58,6 +59,14 @@ def _end_with(error: BaseException) -> ExitCode:
     return _own_error(error)
 
 
+def _need_a_place() -> None:
+    """UsageError where the current directory, which paths are relative to, has been removed."""
+    try:
+        Path.cwd()
+    except OSError as e:
+        raise UsageError(f"the current directory: {e.strerror}; change to one that is there") from e
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; gives its exit code."""
     signal.signal(signal.SIGTERM, _interrupted)
@@ -68,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from harness.cli.commands import COMMANDS
         from harness.cli.parser import make_parser
 
+        _need_a_place()
         try:
             options = make_parser().parse_args(argv)
         except SystemExit as e:  # argparse: --help, --version

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from harness import paths
 from harness.errors import BuildError, UsageError
 from harness.kernel.content import write_file
 from harness.source.command import neutral_environment, require, run
@@ -96,12 +97,12 @@ def parse(path: Path, data: bytes) -> Patch:
     return Patch(path, data, frozenset(touches))
 
 
-def load(paths: Sequence[Path]) -> list[Patch]:
+def load(files: Sequence[Path]) -> list[Patch]:
     """Read patch files, in order.  UsageError when one cannot be read or is no patch."""
     patches = []
-    for path in paths:
+    for path in files:
         try:
-            patches.append(parse(path, path.read_bytes()))
+            patches.append(parse(path, paths.content(path)))
         except OSError as e:
             raise UsageError(f"cannot read the patch {path}: {e.strerror}") from e
     return patches

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import paths
 from harness.errors import UsageError
 
 UNMODIFIED = "unmodified"
@@ -72,7 +73,7 @@ def parse(path: Path, data: bytes) -> Mutant:
 def read(directory: Path, only: Collection[str] = ()) -> tuple[Mutant, ...]:
     """The mutants of a directory, by name; of ``only`` those, if any are named.  UsageError when there are none."""
     try:
-        mutants = [parse(path.absolute(), path.read_bytes()) for path in sorted(directory.glob("*.patch"))]
+        mutants = [parse(path.absolute(), paths.content(path)) for path in sorted(directory.glob("*.patch"))]
     except OSError as e:
         raise UsageError(f"cannot read the patch {e.filename}: {e.strerror}") from e
     if not mutants:

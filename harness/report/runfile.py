@@ -40,7 +40,7 @@ def load_run(directory: Path) -> RunResult:
     """Read DIRECTORY/run.json (or a file named itself).  UsageError says what is wrong with it."""
     path = directory / NAME if paths.is_directory(directory) else directory
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(paths.content(path))
     except OSError as e:
         raise UsageError(f"cannot read {path}: {e.strerror}; name the directory of a run (as given to --out)") from e
     except (ValueError, RecursionError) as e:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from harness import paths
@@ -58,7 +57,7 @@ def _git(text: str, value: str) -> Spec:
     if not places:
         raise UsageError(f"{text}: no revision is named; write git:PATH@REV, for example git:{value}@HEAD")
     for at in reversed(places):
-        path, revision = Path(value[:at] or ".").expanduser(), value[at + 1 :]
+        path, revision = paths.of_user(value[:at] or "."), value[at + 1 :]
         if paths.is_directory(path):
             if not revision or revision.startswith("-") or not revision.isprintable() or " " in revision:
                 raise UsageError(f"{text}: {revision!r} is no revision; write git:PATH@REV, with a branch, a tag or a commit")
@@ -73,7 +72,7 @@ def parse_spec(text: str) -> Spec:
         raise UsageError(f"{text!r} does not name a kernel; write {FORMS}")
     if kind in ("debian", "distro"):
         return _debian(text, "debian" if kind == "debian" else "distro", value)
-    path = Path(value).expanduser()
+    path = paths.of_user(value)
     if kind == "tree":
         if not paths.is_directory(path):
             raise UsageError(f"{text}: there is no directory {path}")

@@ -17,17 +17,20 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import unwritable
+from harness.errors import UsageError, unwritable
 
 USED = ".used"
 """A file whose mtime says when the directory around it was last used."""
 
 
 def default_root() -> Path:
-    """$KSM_HARNESS_STORE, else ksm-harness under the user's cache directory."""
+    """$KSM_HARNESS_STORE, else ksm-harness under the user's cache directory.  UsageError where there is none."""
     if named := os.environ.get("KSM_HARNESS_STORE"):
         return Path(named).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "ksm-harness"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "ksm-harness"
+    except RuntimeError as e:
+        raise UsageError("there is no home directory; name a place for the store with KSM_HARNESS_STORE") from e
 
 
 class Store:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in generator.FILES:
         (linux / name).parent.mkdir(parents=True, exist_ok=True)
         (linux / name).write_text("int ksm_walk(void)\n{\n\treturn 1;\n}\n")
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "image").write_bytes(bytes(512))
     (tmp_path / "garbage").write_bytes(bytes(range(256)) * 8)
     (tmp_path / "file").write_text("a line\n")
@@ -139,7 +141,7 @@ NOWHERE = {
     "file/out": "Not a directory",
     "file": "cannot write",
     "/proc/out": "No such file or directory",  # not even root makes one there
-    "/sys/out": "Operation not permitted",
+    "/sys/out": "cannot write",
     "n" * 300: "File name too long",
 }
 
@@ -186,6 +188,9 @@ def test_a_file_that_cannot_be_written(place: Path, capsys: pytest.CaptureFixtur
         ("debian:six", "'six' is not a kernel series"),
         ("", "does not name a kernel"),
         ("tree:" + "n" * 300, "there is no directory"),
+        ("tree:~nobody-of-this-name/linux", "there is no directory"),
+        ("git:~nobody-of-this-name/linux@HEAD", "there is no directory"),
+        ("image:pipe", "there is no file"),
         ("image:" + "n" * 300, "there is no file"),
     ],
 )
@@ -211,6 +216,7 @@ def test_patches_that_are_none(command: str, place: Path, capsys: pytest.Capture
         (place / name).write_text(text)
     (place / "empty.patch").touch()
     wrong = {
+        "/dev/full": "no regular file", "pipe": "no regular file",
         "nowhere.patch": "No such file", "mutants": "Is a directory", "empty.patch": "is empty", "garbage": "is not a patch",
         "file": "is not a patch", "n" * 300: "File name too long", **dict.fromkeys(ESCAPES, "outside the tree"),
     }  # fmt: skip
@@ -222,7 +228,7 @@ def test_patches_that_are_none(command: str, place: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("option", ["--targets", "--config", "--expect", "--semantics", "--workload-source"])
-@pytest.mark.parametrize("path", ["garbage", "nowhere", "mutants", "n" * 300])
+@pytest.mark.parametrize("path", ["garbage", "nowhere", "mutants", "pipe", "/dev/full", "n" * 300])
 def test_files_that_are_none(option: str, path: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert path in refused([*words_of("run"), option, path], capsys)
     assert not (place / "out").exists()
@@ -240,7 +246,7 @@ def test_runs_that_are_none(command: str, place: Path, capsys: pytest.CaptureFix
     for content in NO_RUNS:
         (place / "run" / "run.json").write_bytes(content)
         assert "run/run.json" in refused([command, "run"], capsys)
-    for path in ("mutants", "nowhere", "n" * 300):
+    for path in ("mutants", "nowhere", "pipe", "/dev/full", "n" * 300):
         assert "name the directory of a run" in refused([command, path], capsys)
 
 
@@ -266,3 +272,17 @@ def test_a_store_that_cannot_be(
         assert str(path) in told
         assert "name another place for the store with KSM_HARNESS_STORE" in told
     assert not (place / "out").exists()
+
+
+def test_no_place_to_stand(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "gone").mkdir()
+    monkeypatch.chdir(place / "gone")
+    (place / "gone").rmdir()
+    assert "the current directory" in refused(["run", "--kernel", f"tree:{place}/linux"], capsys)
+
+
+def test_no_home(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KSM_HARNESS_STORE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # nobody's uid, as containers have
+    assert "KSM_HARNESS_STORE" in refused(["store", "list"], capsys)
