@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness import declared, doctor, expectation, outdir, pipeline, store, targ
 from harness.cli.common import fragment_files, guests_plan, logged, open_store, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
+from harness.cli.storage import keep_store
 from harness.errors import ExitCode, unwritable
 from harness.guest import settings
 from harness.image import workload_table
@@ -200,20 +200,6 @@ def examine(options: argparse.Namespace) -> ExitCode:
     checks = doctor.examine(wanted, open_store())
     show_rows([dataclasses.asdict(check) for check in checks], options.json)
     return ExitCode.GOOD if all(check.ok for check in checks) else ExitCode.CANNOT_JUDGE
-
-
-def keep_store(options: argparse.Namespace) -> ExitCode:
-    """``ksm-harness store list|gc``."""
-    kept = open_store()
-    collect = options.action == "gc"
-    entries = store.gc(kept, store.parse_size(options.max_size)) if collect else store.entries(kept)
-    rows = [dataclasses.asdict(entry) for entry in entries]
-    if not options.json:
-        for row in rows:
-            row["size"] = f"{row['size'] / 1e6:.0f} MB"
-            row["used"] = datetime.datetime.fromtimestamp(row["used"]).isoformat(" ", timespec="minutes")
-    show_rows(rows, options.json)
-    return ExitCode.GOOD
 
 
 def tabulate(options: argparse.Namespace) -> ExitCode:

@@ -52,12 +52,17 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
-def _memory(text: str) -> int:
-    """In MiB; half of it goes to each of two nodes."""
+def _size(text: str) -> int:
+    """In bytes."""
     try:
-        size = parse_size(text)
+        return parse_size(text)
     except UsageError as e:
         raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def _memory(text: str) -> int:
+    """In MiB; half of it goes to each of two nodes."""
+    size = _size(text)
     mib = size if text.strip().isdigit() else size >> 20
     if not 128 <= mib <= 1 << 20 or mib % 2:
         raise argparse.ArgumentTypeError(f"{text!r} is not from 128M to 1024G, in steps of 2 MiB")
@@ -193,10 +198,10 @@ def _add_mutants(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_store(commands: argparse._SubParsersAction[Parser]) -> None:
     store = commands.add_parser("store", help="what is kept between runs")
     actions = store.add_subparsers(dest="action", required=True, metavar="list|gc")
-    listing = actions.add_parser("list", help="what is in the store")
+    listing = actions.add_parser("list", help="what is in the store, the last used first")
     listing.add_argument("--json", action="store_true")
     gc = actions.add_parser("gc", help="remove what was not used for longest")
-    gc.add_argument("--max-size", metavar="SIZE", default="20G", help="what may stay (default: %(default)s)")
+    gc.add_argument("--max-size", metavar="SIZE", type=_size, default="20G", help="what may stay (default: %(default)s)")
     gc.add_argument("--json", action="store_true")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import store as stores
+from harness.cli import main
 from harness.errors import UsageError
 from harness.store import USED, Entry, Store, write_atomically
 
@@ -156,25 +158,25 @@ def test_hard_links_count_once(store: Store) -> None:
     sizes = {entry.kind: round(entry.size / MIB) for entry in stores.entries(store)}
     assert sizes == {"source": 4, "work": 1}
     # The source alone frees nothing, so the copy has to go as well to get below 3 MiB.
-    assert kinds(stores.gc(store, 3 * MIB)) == [("source", "debian-6.1-1"), ("work", "debian-6.1-1-0")]
+    assert kinds(stores.gc(store, 3 * MIB).removed) == [("source", "debian-6.1-1"), ("work", "debian-6.1-1-0")]
 
 
 def test_gc_removes_the_least_recently_used_first_and_no_more(store: Store) -> None:
     for number in range(5):
         fill(store, f"kernels/k{number}", 1, 5000 - number)
     store.touch(store.root / "kernels/k4")
-    removed = stores.gc(store, int(2.5 * MIB))
+    removed = stores.gc(store, int(2.5 * MIB)).removed
     assert kinds(removed) == [("kernel", "k3"), ("kernel", "k2"), ("kernel", "k1")]
     assert sorted(path.name for path in (store.root / "kernels").iterdir()) == ["k0", "k4"]
-    assert stores.gc(store, 10 * MIB) == []
+    assert stores.gc(store, 10 * MIB).removed == []
 
 
 def test_gc_takes_objects_before_their_copy(store: Store) -> None:
     fill(store, "work/f-0", 1, 1000)
     fill(store, "work/f-0/o-a", 4, 1000)
     fill(store, "work/f-0/o-b", 4, 2000)
-    assert kinds(stores.gc(store, 6 * MIB)) == [("objects", "f-0/o-a")]
-    assert kinds(stores.gc(store, 0)) == [("objects", "f-0/o-b"), ("work", "f-0")]
+    assert kinds(stores.gc(store, 6 * MIB).removed) == [("objects", "f-0/o-a")]
+    assert kinds(stores.gc(store, 0).removed) == [("objects", "f-0/o-b"), ("work", "f-0")]
 
 
 def test_gc_spares_what_another_process_uses(store: Store) -> None:
@@ -186,11 +188,11 @@ def test_gc_spares_what_another_process_uses(store: Store) -> None:
         "lock = interruption.lock(store, 'work-f-0'); lock.__enter__()",
     )
     assert {entry.kind for entry in stores.entries(store) if entry.busy} == {"kernel", "source", "work"}
-    assert kinds(stores.gc(store, 0)) == [("image", "i")]
+    assert kinds(stores.gc(store, 0).removed) == [("image", "i")]
     assert process.stdin is not None
     process.stdin.close()
     process.wait()
-    assert len(stores.gc(store, 0)) == 3
+    assert len(stores.gc(store, 0).removed) == 3
 
 
 def test_room_is_made_from_what_was_not_used_for_longest(store: Store) -> None:
@@ -229,4 +231,28 @@ def test_pins_are_shared(store: Store) -> None:
     store.pin(place)
     process.kill()
     process.wait()
-    assert stores.gc(store, 0) == []
+    assert stores.gc(store, 0).removed == []
+
+
+def test_what_the_command_tells(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KSM_HARNESS_STORE", str(store.root))
+    for number in range(3):
+        fill(store, f"kernels/k{number}", 2, 1000 + number)
+    fill(store, "images/i", 1, 3000)
+    assert main(["store", "list"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in told if line.startswith(("kernel", "image"))] == [
+        ["image", "i", "1", "MiB"], ["kernel", "k2", "2", "MiB"], ["kernel", "k1", "2", "MiB"], ["kernel", "k0", "2", "MiB"],
+    ]  # fmt: skip
+    assert not any(str(store.root) in line for line in told[:-1])
+    assert told[-1].startswith(f"3 kernels, 1 image: 7 MiB in {store.root}; ")
+    assert told[-1].endswith(" of the disk are free")
+    assert main(["store", "list", "--json"]) == 0
+    assert [Path(row["path"]).name for row in json.loads(capsys.readouterr().out)] == ["i", "k2", "k1", "k0"]
+    assert main(["store", "gc", "--max-size", "4M"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"removed 2 kernels, 4 MiB; 3 MiB stay in {store.root}, ")
+    assert main(["store", "gc", "--max-size", "4M"]) == 0
+    assert capsys.readouterr().out.startswith("removed nothing; 3 MiB stay")
+    assert main(["store", "gc", "--max-size", "0", "--json"]) == 0
+    assert [row["key"] for row in json.loads(capsys.readouterr().out)] == ["k2", "i"]
