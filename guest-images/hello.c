@@ -90,6 +90,21 @@ static bool kpf_ksm_on_anon(void)
 	return flags >> KPF_KSM & 1;
 }
 
+/* sizeof(struct ksm_rmap_item), unless its cache is one with others of about this size. */
+static void j_item_size(void)
+{
+	const char *cache = "/sys/kernel/slab/ksm_rmap_item";
+	char link[8];
+	long long size = -1;
+
+	if (readlink(cache, link, sizeof(link)) < 0)
+		size = read_number("/sys/kernel/slab/ksm_rmap_item/object_size", -1);
+	if (size < 0)
+		j_null("rmap_item_bytes");
+	else
+		j_int("rmap_item_bytes", size);
+}
+
 /* Which of anon_vmas' caches there are: what a kernel links them with. */
 static void j_slabs(void)
 {
@@ -146,6 +161,7 @@ void say_hello(void)
 	snprintf(text, sizeof(text), "%llx", (unsigned long long)KPF_TOLD);
 	j_str("page_flags", text);
 	j_slabs();
+	j_item_size();
 	j_settings();
 	j_int("loops", measure_speed());
 	n = read_file("/proc/cmdline", text, sizeof(text));

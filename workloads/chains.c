@@ -36,7 +36,7 @@ static void lose_sharer(int i)
 /* Five sharers where two are allowed to a page: chains, and forks beyond them. */
 static void share_in_chains(size_t npages)
 {
-	struct actor *child;
+	struct actor *child, *forks[2];
 
 	spawn_sharers(5, npages);
 	scan(2);
@@ -46,8 +46,12 @@ static void share_in_chains(size_t npages)
 	observe("a fork goes beyond the limit");
 	ksm_try("max_page_sharing", "3");
 	ksm_try("merge_across_nodes", "0");
+	forks[0] = fork_actor(sharers[1], "D1");
+	forks[1] = fork_actor(sharers[3], "D2");
 	reclaim();
-	observe("reclaimed");
+	observe("reclaimed, with forks that ksmd has not met");
+	exit_actor(forks[0]);
+	exit_actor(forks[1]);
 	scan(1);
 	observe("chains without pages");
 	for (int i = 0; i < 5; i++)

@@ -4,7 +4,8 @@
 /*
  * A KSM page is never written: whoever writes gets a copy, even the last one to
  * map it, and everybody else keeps the old bytes; before the page was swapped,
- * while it is, and after.
+ * while it is, and after; although mprotect() has just allowed it, and although
+ * it is done by force.
  */
 WORKLOAD(cow, "P17", "a write to a merged page is seen by the writer only")
 {
@@ -18,8 +19,14 @@ WORKLOAD(cow, "P17", "a write to a merged page is seen by the writer only")
 
 	write_pages(child, "a", 0, part, 5000, 1);
 	observe("the fork wrote");
+	protect(p1, "a", 0, part, "r");
+	protect(p1, "a", 0, part, "rw");
 	write_pages(p1, "a", 0, part, 6000, 1);
 	observe("its parent wrote the same pages");
+	protect(p2, "a", 3 * part, part, "r");
+	force_pages(p2, "a", 3 * part, part, 6500, 1);
+	protect(p2, "a", 3 * part, part, "rw");
+	observe("somebody wrote to P2's by force");
 
 	reclaim();
 	observe("reclaimed");

@@ -38,16 +38,18 @@ static void share_with_ordinary_fork(void)
 WORKLOAD(fork_item, "P15", "a fork gets its rmap_items at the next scan, and they work")
 {
 	const size_t size = 512 << 10;
-	struct actor *p1, *p2, *child, *grandchild;
+	struct actor *p1, *p2, *child, *early, *grandchild;
 
 	property("P15");
 	merge_pair(&p1, &p2, size);
 	child = fork_actor(p1, "C");
+	early = fork_actor(child, "E");
 	observe("forked");
 	scan(1);
 	observe("met by ksmd");
 	scan(1);
 	observe("met again");
+	exit_actor(early);
 	grandchild = fork_actor(child, "G");
 	scan(1);
 	observe("grandchild met");

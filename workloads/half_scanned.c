@@ -2,6 +2,7 @@
 #include "workload.h"
 
 #define N 8
+#define MANY 260	/* an item keeps 8 bits of the number of the scan that put it into the unstable tree */
 
 static struct actor *p[3];
 static const char *const names[] = { "P1", "P2", "P3" };
@@ -170,6 +171,30 @@ static void unmerge_at_the_cursor(void)
 	clean_up();
 }
 
+/*
+ * Nobody is merged with a page of which MADV_MERGEABLE was taken back meanwhile.
+ * The other one waits on, scan after scan.
+ */
+static void unmerge_what_waits(void)
+{
+	for (int i = 0; i < 2; i++) {
+		p[i] = spawn_filled(names[i], page_size(), 1);
+		mergeable(p[i], "a", 0, ALL_PAGES);
+	}
+	p[2] = NULL;
+	scan(1);
+	scan_pages(1);
+	observe("P1's page waits for its like");
+	unmergeable(p[0], "a", 0, ALL_PAGES);
+	scan(1);
+	observe("the scan's end: nothing merged");
+	scan(1);
+	observe("P1 forgotten");
+	scan_freely(MANY);
+	observe("scanned many times");
+	clean_up();
+}
+
 /* What is swapped out is passed over, and its items with it. */
 static void reclaim_at_the_cursor(void)
 {
@@ -198,5 +223,6 @@ WORKLOAD(half_scanned, "P14", "processes come, go and change at ksmd's cursor, i
 	exit_at_the_cursor();
 	unmap_at_the_cursor();
 	unmerge_at_the_cursor();
+	unmerge_what_waits();
 	reclaim_at_the_cursor();
 }

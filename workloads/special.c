@@ -45,11 +45,38 @@ static void merge_zeros(void)
 	verify(child, "a", 0, ALL_PAGES);
 	unmap_pages(child, "a", 0, n);
 	observe("unmapped");
+	ksm_run(2);
+	observe("all unmerged");
+	ksm_run(1);
 	exit_actor(child);
 	exit_actor(p[0]);
 	exit_actor(p[1]);
 	ksm_set("use_zero_pages", "0");
 	scan(2);
+	observe("all gone");
+}
+
+/* ksmd's pages of zeros give way to a huge page. */
+static void collapse_zeros(void)
+{
+	struct actor *p;
+
+	if (!ksm_has("ksm_zero_pages") || !huge_size() || !room_for(2 * huge_size()))
+		return;
+	ksm_set("use_zero_pages", "1");
+	p = spawn("P");
+	map_area(p, "a", huge_size());
+	fill(p, "a", 0, 8, 0, 0);
+	fill(p, "a", 8, 1, 1, 0);	/* one must be writable */
+	mergeable(p, "a", 0, ALL_PAGES);
+	scan(2);
+	observe("zeros");
+	if (!collapse(p, "a"))
+		note("no huge page in place of them");
+	observe("in a huge page");
+	exit_actor(p);
+	ksm_set("use_zero_pages", "0");
+	scan(1);
 	observe("all gone");
 }
 
@@ -132,8 +159,10 @@ static void ignore_advice(void)
 		map_shared(p[i], "s", SIZE);
 		fill(p[i], "s", 0, ALL_PAGES, 1, 1);
 		mergeable(p[i], "s", 0, ALL_PAGES);
-		advise_vvar(p[i]);
 		look_at_vmas(p[i], "s");
+		advise_strange(p[i], "vvar");
+		advise_strange(p[i], "file");
+		advise_strange(p[i], "droppable");
 	}
 	scan(2);
 	observe("nothing merged");
@@ -175,12 +204,17 @@ static void merge_processes(void)
 	look_at_vmas(child, "c");
 	scan(2);
 	observe("a fork merged");
+	advise_strange(child, "heap");
 	merge_any(p[1], false);
 	look_at_vmas(p[1], "a");
+	map_area(p[1], "e", SIZE);
+	look_at_vmas(p[1], "e");
 	observe("one unmerged");
 	exec_actor(child);
-	map_area(child, "d", SIZE);
+	map_filled(child, "d", SIZE, 1);
 	look_at_vmas(child, "d");
+	scan(2);
+	observe("another program merged");
 	verify(p[0], "a", 0, ALL_PAGES);
 	verify(p[1], "b", 0, ALL_PAGES);
 }
@@ -189,6 +223,7 @@ WORKLOAD(special, "P23", "pages of zeros, huge pages, mappings that are not merg
 {
 	property("P23");
 	merge_zeros();
+	collapse_zeros();
 	merge_zeros_as_others();
 	split_huge();
 	ignore_advice();

@@ -35,6 +35,27 @@ static void come_back(void)
 	scan(2);
 }
 
+/* Who writes to such a page gets a copy, even the last one to have it. */
+static void come_back_to_write(void)
+{
+	const size_t part = pages(SIZE) / 2;
+	struct actor *p1, *p2;
+
+	merge_pair(&p1, &p2, SIZE);
+	pin(p1, "a", 0, ALL_PAGES);
+	reclaim();
+	unpin(p1);
+	write_pages(p2, "a", 0, part, 5000, 1);
+	observe("P2 wrote to what is in the swap cache");
+	exit_actor(p1);
+	write_pages(p2, "a", part, part, 6000, 1);
+	observe("and to what only P2 has");
+	verify(p2, "a", 0, ALL_PAGES);
+	exit_actor(p2);
+	scan(2);
+	observe("all gone");
+}
+
 /*
  * While run is 2 no KSM page is mapped anew, though it has a stable node still:
  * such is one that a parent maps whom ksmd does not scan.
@@ -72,5 +93,6 @@ WORKLOAD(swap_cache, "P16", "KSM pages in the swap cache are mapped again, or co
 {
 	property("P16");
 	come_back();
+	come_back_to_write();
 	come_back_while_unmerging();
 }

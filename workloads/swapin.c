@@ -19,11 +19,59 @@ static void take_down(struct actor *p[3])
 	observe("all gone");
 }
 
+/* A process of which nothing is swapped but KSM pages that nobody else has. */
+static struct actor *swap_merged_only(void)
+{
+	struct actor *p, *q;
+
+	p = spawn_filled("O", size / 4, 2000);
+	q = spawn_filled("Q", size / 4, 2000);
+	mergeable(p, "a", 0, ALL_PAGES);
+	mergeable(q, "a", 0, ALL_PAGES);
+	scan(2);
+	exit_actor(q);
+	pageout(p, "a", 0, ALL_PAGES);
+	return p;
+}
+
+/*
+ * swapoff() looks for every pte that holds a swap entry, of all processes of whom
+ * reclaim has told it (mmlist): among them a fork that ksmd has never met.  Before
+ * 3.9 it maps pages where it should copy them.
+ */
+static void swap_off(void)
+{
+	struct actor *p1, *p2, *child, *other;
+
+	if (!ksm_has("merge_across_nodes")) {
+		note("swapoff copies since 3.9 only");
+		return;
+	}
+	merge_pair(&p1, &p2, size / 4);
+	child = fork_actor(p1, "C");
+	exit_actor(p1);
+	reclaim();
+	other = swap_merged_only();
+	swap_off_and_on();
+	observe("swap was off");
+	verify(child, "a", 0, ALL_PAGES);
+	verify(p2, "a", 0, ALL_PAGES);
+	verify(other, "a", 0, ALL_PAGES);
+	reclaim();
+	observe("and is used again");
+	exit_actor(p2);
+	exit_actor(child);
+	exit_actor(other);
+	scan(2);
+	observe("all gone");
+}
+
 /*
  * What comes back from swap is ordinary memory, shared by those that share an
  * anon_vma's root and copied for the others (mm/ksm.c: ksm_might_need_to_copy),
  * so it depends on who asks first; the bytes never do.  ksmd's counters do not
- * notice before the next scan, which merges the pages again.
+ * notice before the next scan, which merges the pages again.  So it is when
+ * nobody asks, but swap is given up.
  */
 WORKLOAD(swapin, "P16", "swapped-in pages have their bytes, and are copied where they cannot be shared")
 {
@@ -54,4 +102,5 @@ WORKLOAD(swapin, "P16", "swapped-in pages have their bytes, and are copied where
 	scan(2);
 	observe("scanned twice");
 	take_down(p);
+	swap_off();
 }

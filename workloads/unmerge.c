@@ -1,29 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "workload.h"
 
+static const size_t size = 512 << 10;
+
+/* Like P1 and P2, but first heard of while run is 2. */
+static void spawn_newcomer(void)
+{
+	struct actor *a = spawn_filled("N", size, 1);
+
+	mergeable(a, "a", 0, ALL_PAGES);
+}
+
 /*
  * Unmerging reaches a fork that ksmd has never met, since fork registered it:
  * run=2 gives every mapper pages of its own and empties both trees.  Swapped
- * ptes are left alone, and pages that were never touched.  Processes that have
- * gone, and which ksmd has not seen yet, are cleaned up.  MADV_UNMERGEABLE does
- * so for one process and range.
+ * ptes are left alone, and pages that were never touched; whether they may be
+ * written does not matter.  Processes that have gone, and which ksmd has not seen
+ * yet, are cleaned up.  MADV_UNMERGEABLE does so for one process and range.  Who
+ * comes while run is 2 is merged with the others afterwards, when ksmd, which
+ * waits for run=1 then, has been woken.
  */
 WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_item")
 {
-	const size_t n = pages(512 << 10);
+	const size_t n = pages(size);
 	struct actor *p1, *p2, *child;
 
 	property("P18");
-	merge_pair(&p1, &p2, n * page_size());
+	ksm_try("run", "3");
+	merge_pair(&p1, &p2, size);
 	map_area(p1, "holes", 8 * page_size());
 	fill(p1, "holes", 2, 2, 1, 1);
 	fill(p1, "holes", 6, 1, 1, 1);
 	mergeable(p1, "holes", 0, ALL_PAGES);
 	scan(2);
 	child = fork_actor(p1, "C");
+	protect(p2, "a", n / 8, n / 4, "r");
 	observe_slab("forked");
 	ksm_run(2);
 	observe_slab("unmerged");
+	protect(p2, "a", n / 8, n / 4, "rw");
 	verify(p1, "a", 0, ALL_PAGES);
 	verify(p2, "a", 0, ALL_PAGES);
 	verify(child, "a", 0, ALL_PAGES);
@@ -45,8 +60,9 @@ WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_
 	verify(p1, "a", 0, ALL_PAGES);
 	verify(child, "a", 0, ALL_PAGES);
 	verify(p2, "a", 0, ALL_PAGES);
-	ksm_run(1);
-
+	fork_actor(child, "D");
+	spawn_newcomer();
+	scan_by_run();
 	scan(2);
 	observe_slab("merged once more");
 	exit_actor(p2);

@@ -18,7 +18,7 @@ from harness.oracle.trees import Chain
 _SCANS = ("scan", "batch", "run", "unmergeable", "set")
 _FAULTS = ("write", "fill", "scan", "batch", "run", "unmergeable", "mlock", "mremap", "merge_any")
 _READS = ("read", "touch", "verify", "write", "fill", "mlock")
-RMAP_ITEM_BYTES = 64  # sizeof(struct ksm_rmap_item) on 64-bit machines
+RMAP_ITEM_BYTES = 64  # sizeof(struct ksm_rmap_item) on 64-bit machines, if the guest does not tell it
 
 _WHY = {
     "pages_shared": "stable nodes with an item (stable_tree_append, remove_rmap_item_from_tree, remove_node_from_stable_tree)",
@@ -32,8 +32,8 @@ _WHY = {
     "ksm_swpin_copy": "one for each page that came from swap and could not be shared (ksm_might_need_to_copy)",
     "ksm_merging_pages": "the mm's items in the stable tree, and on some kernels what it inherited at fork",
     "ksm_zero_pages": "ptes that map the page of zeros because ksmd put it there (ksm_map_zero_page, ksm_might_unmap_zero_page)",
-    "general_profit": "(pages_sharing + ksm_zero_pages) pages less 64 bytes for each rmap_item (general_profit_show)",
-    "ksm_process_profit": "(ksm_merging_pages + ksm_zero_pages) pages less 64 bytes for each of the mm's rmap_items",
+    "general_profit": "(pages_sharing + ksm_zero_pages) pages less the size of each rmap_item (general_profit_show)",
+    "ksm_process_profit": "(ksm_merging_pages + ksm_zero_pages) pages less the size of each of the mm's rmap_items",
     "pages_scanned": "pages that ksmd looked at (ksm_do_scan)",
     "pages_skipped": "pages that smart_scan left out (should_skip_rmap_item)",
     "SwapFree": "each swap entry in a pte takes a slot of the swap device",
@@ -74,8 +74,9 @@ class Baseline:
 class Counters:
     """Compares the counters of observations with the model's."""
 
-    def __init__(self, model: Model, page_size: int, cpus: int) -> None:
+    def __init__(self, model: Model, page_size: int, cpus: int, item_bytes: int = RMAP_ITEM_BYTES) -> None:
         self.model = model
+        self.item_bytes = item_bytes
         self.page_size = page_size
         self.cpus = max(1, cpus)
         self.base = Baseline()
@@ -130,7 +131,7 @@ class Counters:
         yield from self._chains(files, op)
 
     def _profit(self, saved: int, items: int) -> int:
-        return saved * self.page_size - items * RMAP_ITEM_BYTES
+        return saved * self.page_size - items * self.item_bytes
 
     def _chains(self, files: Mapping[str, Any], op: str) -> Iterator[Seen]:
         tree = self.model.ksmd.tree

@@ -13,11 +13,6 @@ ZEROS = 0  # the content of the page of zeros
 LIKE_ZEROS = 1 << 62  # contents from here on to twice that have the checksum of zeros (workloads/lib/contents.c)
 
 
-def checksum(content: int) -> int:
-    """calc_checksum, as far as it tells contents apart."""
-    return ZEROS if LIKE_ZEROS <= content < 2 * LIKE_ZEROS else content
-
-
 class Ksmd:
     """The daemon between two batches.
 
@@ -97,13 +92,18 @@ class Ksmd:
     def _resume(self) -> None:
         """The unstable tree is searched by what its pages hold now; where that is something else, the search goes astray.
 
-        A page that has moved to another node stays where it is in the tree.
+        A page that has moved to another node stays where it is in the tree.  Where there is no page any more, or no mergeable
+        one, who meets it gives up (get_mergeable_page): all do if it is the only one.
         """
-        for (_, content), item in self.unstable.items():
+        for (nid, content), item in self.unstable.items():
             pte, vma = item.mm.ptes.get(item.addr), item.mm.vma_at(item.addr)
             page = pte.page if pte is not None else None
             there = page is not None and vma is not None and vma.flags.mergeable and page.content == content
-            if not there and not item.mm.dead:  # the dead are met before anything is searched
+            if there or item.mm.dead:  # the dead are met before anything is searched
+                continue
+            if (page is None or vma is None or not vma.flags.mergeable) and sum(key[0] == nid for key in self.unstable) == 1:
+                self._blocked.add(nid)
+            else:
                 self.memory.doubt("a page in the unstable tree changed in the middle of a scan")
 
     def _scan_mm(self, mm: Mm, pages: int) -> int:
@@ -230,17 +230,21 @@ class Ksmd:
                 if pte.page is not None:
                     pte.page.unsure, pte.page.nid = True, pte.page.nid or 0
 
-    @staticmethod
-    def _settled(item: Item, page: Page) -> bool:
+    def _checksum(self, page: Page) -> int:
+        """calc_checksum, as far as it tells contents apart."""
+        like_zeros = self.memory.semantics.xxh64_checksum and LIKE_ZEROS <= page.content < 2 * LIKE_ZEROS
+        return ZEROS if like_zeros else page.content
+
+    def _settled(self, item: Item, page: Page) -> bool:
         """Has the checksum stayed the same since the last visit?"""
-        if item.checksum == checksum(page.content):
+        if item.checksum == self._checksum(page):
             return True
-        item.checksum = checksum(page.content)
+        item.checksum = self._checksum(page)
         return False
 
     def _merge_with_zeros(self, pte: Pte, page: Page, vma: Vma) -> bool:
         """use_zero_pages: the pte maps the page of zeros, and its item stays without a tree."""
-        if not self.use_zero_pages or checksum(page.content) != ZEROS:
+        if not self.use_zero_pages or self._checksum(page) != ZEROS:
             return False
         self._split(page)
         if not self._write_protect(pte, page) or page.content != ZEROS:

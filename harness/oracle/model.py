@@ -321,6 +321,22 @@ class Model:
                 self.memory.swap_out(page, ptes)
         self.drop_unmapped(memcg)
 
+    def swap_off(self) -> None:
+        """try_to_unuse: every swap pte gets its page, and no page stays in the swap cache.
+
+        The order of the mms is not told: who shares a page with relatives, and who gets a copy, may depend on it.
+        """
+        for mm in self.actors.values():
+            for pte in list(mm.ptes.values()):
+                vma = mm.vma_at(pte.addr)
+                if pte.entry is not None and vma is not None:
+                    faults.swap_in(self.memory, pte, vma, write=False)
+                    pte.young = False  # pte_mkold
+        for page in (*self.pages(), *self.memory.unmapped):
+            self.memory.uncache(page)
+            if not page.ptes:
+                self.memory.release(page)
+
     def plan_pageout(self, mm: Mm, start: int, end: int) -> dict[Page, list[Pte]]:
         """MADV_PAGEOUT: pages with a single mapping only (mm/madvise.c: page_mapcount != 1)."""
         plan = {}

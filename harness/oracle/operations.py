@@ -11,7 +11,7 @@ from harness.oracle.address_space import Mm
 from harness.oracle.model import MASK, Model
 from harness.oracle.records import Fields, decimal
 from harness.oracle.remap import apply_move, apply_resize, page_number, page_size, renew
-from harness.oracle.special import apply_hugepage
+from harness.oracle.special import apply_collapse, apply_hugepage
 
 Apply = Callable[[Model, Fields, Fields], None]
 
@@ -151,6 +151,11 @@ def _hugepage(model: Model, op: Fields, ret: Fields) -> None:
     apply_hugepage(model, op)
 
 
+def _collapse(model: Model, op: Fields, ret: Fields) -> None:
+    if not ret.text("error"):
+        apply_collapse(model, *pages_of(model, op))
+
+
 def _nothing(model: Model, op: Fields, ret: Fields) -> None:
     """Nothing that the model knows of is changed: churn, thp, twin."""
 
@@ -176,6 +181,10 @@ def _idle_set(model: Model, op: Fields, ret: Fields) -> None:
     ageing.idle_set(*pages_of(model, op))
 
 
+def _swapoff(model: Model, op: Fields, ret: Fields) -> None:
+    model.swap_off()
+
+
 def _hand_over(model: Model, op: Fields, ret: Fields) -> None:
     """A process exits whose mm another one has too (mmput: mm_users is not 0): nothing is gone."""
     model.actor(op.text("actor")).pid = ret.number("pid", 0)
@@ -188,4 +197,5 @@ OPERATIONS: dict[str, Apply] = {
     "churn": _nothing, "compact": _compact, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback,
     "idle_set": _idle_set, "mremap": _mremap, "resize": _resize, "renew": _renew, "bind": _bind, "hugepage": _hugepage,
     "failing_forks": _failing_forks, "thp": _nothing, "twin": _nothing, "hand_over": _hand_over,
+    "swapoff": _swapoff, "collapse": _collapse,
 }  # fmt: skip

@@ -12,9 +12,10 @@ from harness.oracle import limit, migration, poison
 from harness.oracle.batches import judge_batch
 from harness.oracle.blind_spot import remarks, unreachable
 from harness.oracle.contents import judge_contents, read_contents
-from harness.oracle.counters import Counters
+from harness.oracle.counters import RMAP_ITEM_BYTES, Counters
 from harness.oracle.free import FreeRun
 from harness.oracle.judge import Difference, Judge, Since
+from harness.oracle.left import Left
 from harness.oracle.model import Model
 from harness.oracle.observe import PageObserver
 from harness.oracle.operations import OPERATIONS, pages_of
@@ -25,7 +26,7 @@ from harness.oracle.refusals import judge_refusal
 from harness.oracle.semantics import Semantics, semantics_from_hello
 from harness.oracle.setup import setup_from
 from harness.oracle.shortage import apply_refusal, was_refused
-from harness.oracle.special import judge_merge_any, judge_smaps, judge_vvar
+from harness.oracle.special import judge_merge_any, judge_smaps, judge_strange
 from harness.oracle.tunables import judge_set
 from harness.oracle.witness import Deed, Witness
 
@@ -54,7 +55,10 @@ class Oracle:
         self._pages = PageObserver(self.model)
         self._cpus = decimal(hello.get("cpus")) or 1
         self._total_kb = decimal(hello.get("mem_kb"))
-        self._counters = Counters(self.model, self.page_size, self._cpus)
+        self._counters = Counters(
+            self.model, self.page_size, self._cpus, decimal(hello.get("rmap_item_bytes")) or RMAP_ITEM_BYTES
+        )
+        self._left = Left(self.model)
         self._witness = Witness(self.model, self.page_size, self.notes, self.remarks)
         self.drawings = self._witness.drawings
         self._found_at = -1  # record with the last finding
@@ -135,6 +139,7 @@ class Oracle:
         self.model.begin_op(name)
         self._judge.since.ops.append(name)
         self._judge.note_op(name)
+        self._left.did(name)
         if was_refused(ret):
             return apply_refusal(self.model, op, ret)
         if ret.number("rc") < 0 and name not in _MAY_FAIL:
@@ -163,8 +168,13 @@ class Oracle:
         begin, end = ret.number("from", 0), ret.number("to", 0)
         if end < begin:
             raise ret.fail(f"full_scans fell from {begin} to {end} during a scan")
+        if op.data.get("by") == "run":
+            self.model.set_run(1)
         self._catch_up(begin, ret.where)
+        ksmd = self.model.ksmd
+        begun, failed = end - begin - (ksmd.cursor is not None), ksmd.failed_merges
         self._replay(end - begin)
+        self._left.scanned(begun=begun, failed=ksmd.failed_merges - failed)
         return []
 
     def _batch(self, op: Fields, ret: Fields) -> list[Difference]:
@@ -194,10 +204,15 @@ class Oracle:
 
     def _replay(self, scans: int) -> None:
         ksmd = self.model.ksmd
+        met = 0
         with self._noting():
             for _ in range(min(scans, MAX_SCANS)):
+                met = -ksmd.pages_scanned
                 ksmd.scan()
-        ksmd.full_scans += max(0, scans - MAX_SCANS)
+                met += ksmd.pages_scanned
+        more = max(0, scans - MAX_SCANS)
+        ksmd.full_scans += more
+        ksmd.pages_scanned += more * met
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -264,8 +279,8 @@ class Oracle:
     def _smaps(self, op: Fields, ret: Fields) -> list[Difference]:
         return judge_smaps(self.model, op, ret)
 
-    def _vvar(self, op: Fields, ret: Fields) -> list[Difference]:
-        return judge_vvar(self.model, op, ret)
+    def _strange(self, op: Fields, ret: Fields) -> list[Difference]:
+        return judge_strange(self.model, op, ret)
 
     def _merge_any(self, op: Fields, ret: Fields) -> list[Difference]:
         return judge_merge_any(self.model, op, ret)
@@ -296,6 +311,7 @@ class Oracle:
         since = self._judge.since
         differences = self._pages.compare(obs, since, moved=moved)
         differences += self._counters.judge(obs, since)
+        differences += self._left.judge(obs)
         self._note_doubt(obs)
         return differences
 
@@ -316,7 +332,7 @@ class Oracle:
 _JUDGED: Mapping[str, Callable[[Oracle, Fields, Fields], list[Difference]]] = {
     "scan": Oracle._scan, "batch": Oracle._batch, "verify": Oracle._verify, "reclaim": Oracle._reclaim,
     "idle_read": Oracle._idle_read, "soft_offline": Oracle._soft_offline, "move_pages": Oracle._move_pages,
-    "hwpoison": Oracle._hwpoison, "set": Oracle._set, "smaps": Oracle._smaps, "vvar": Oracle._vvar,
+    "hwpoison": Oracle._hwpoison, "set": Oracle._set, "smaps": Oracle._smaps, "strange": Oracle._strange, "vvar": Oracle._strange,
     "merge_any": Oracle._merge_any, "read_without_room": Oracle._read_without_room,
 }  # fmt: skip
 _MAY_FAIL = frozenset({"set", "merge_any"})  # and how is predicted

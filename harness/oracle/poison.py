@@ -39,6 +39,7 @@ def hwpoison(model: Model, op: Fields, ret: Fields) -> list[Difference]:
         told, may_be_told = {pte.mm for _, pte in rmap.walk(page)}, _may_be_told(page)
     if not page.unsure and not found:
         found = list(_compare_signals(page, signals, told, may_be_told))
+    found += _compare_addresses(model, ret)
     _follow(model, page, taken=not error)
     return found
 
@@ -59,7 +60,9 @@ def _signals(model: Model, ret: Fields) -> set[tuple[Mm, int, bool]]:
         if not isinstance(places, list):
             raise ret.fail(f"no list of places: {places!r}")
         for place in places:
-            if not isinstance(place, list) or len(place) != 3 or not isinstance(place[0], str) or place[2] not in ("AO", "AR"):
+            if not isinstance(place, list) or len(place) not in (3, 4) or not isinstance(place[0], str):
+                raise ret.fail(f"no place: {place!r}")
+            if place[2] not in ("AO", "AR"):
                 raise ret.fail(f"no place: {place!r}")
             area = mm.areas.get(place[0])
             found.add((mm, (area.start if area else -1) + ret.whole(place[1], "signals", 0), place[2] == "AR"))
@@ -120,6 +123,18 @@ def _compare_signals(page: Page, signals: set[tuple[Mm, int, bool]], told: set[M
             summary=f"{who(list(dict.fromkeys(mm for mm, _ in wrong)))} got SIGBUS for a page that nobody may name",
             expected="SIGBUS for mappers of the page, if early kill is on", seen=f"{len(signals)} signals",
             why="without early kill nobody but the caller is told before the next touch, and with it the page's mappers only",
+        )  # fmt: skip
+
+
+def _compare_addresses(model: Model, ret: Fields) -> Iterator[Difference]:
+    """The address is that of the page, as the size that goes with it says (si_addr_lsb): nothing in its low bits."""
+    skewed = [model.actor(name) for name, places in ret.record("signals").items() if any(place[3:] for place in places)]
+    if skewed:
+        yield Difference(
+            kind="wrongly-told", op="hwpoison", prop="P21", tier=Tier.ACCOUNTING, actors=tuple(mm.name for mm in skewed),
+            summary=f"{who(skewed)} got SIGBUS with an address that is not where the page begins",
+            expected="the page's address", seen="an address with something in its low bits",
+            why="add_to_kill is given a page's address; an rmap_item's has flags in its low bits (mm/ksm.c: collect_procs_ksm)",
         )  # fmt: skip
 
 

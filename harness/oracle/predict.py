@@ -46,6 +46,7 @@ class Predictor:
             "ksm": ksm_files(model),
             "vmstat": {"cow_ksm": str(memory.cow_ksm), "ksm_swpin_copy": str(memory.ksm_swpin_copy)},
             "meminfo": {},
+            "left": sum(1 for page in memory.unmapped if page.extra_refs and page.entry is None),
             "procs": {name: self._actor(mm) for name, mm in model.actors.items()},
         }  # fmt: skip
         if slab:

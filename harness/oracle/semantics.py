@@ -21,6 +21,9 @@ class Semantics:
     era: str = "avc"
     # mm/ksm.c: cmp_and_merge_page compares the checksum before it searches the stable tree (6.7 on).
     cksum_first: bool = False
+    # The checksum is xxh64 (mm/ksm.c: calc_checksum, 5.0 on; before, jhash2), so that it is the same for some pages that
+    # workloads write as for the page of zeros.
+    xxh64_checksum: bool = True
     # /proc/PID/ksm_merging_pages and ksm_stat of a child start with its parent's numbers, as dup_mm copies them and
     # ksm_fork (include/linux/ksm.h) resets nothing, before 6.18.  None: learnt from the first fork (``inheritance``).
     merging_inherited_at_fork: bool | None = None
@@ -90,7 +93,7 @@ def _era(hello: Mapping[str, Any]) -> str:
 
 UNSHOWN = (
     "cksum_first", "single_dup_leaves_chain", "stale_node_ends_search", "has_merge_any", "swap_ptes_keep_exclusive",
-    "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm",
+    "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "xxh64_checksum",
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 

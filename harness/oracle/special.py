@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.findings import Tier
 from harness.oracle.address_space import Mm
+from harness.oracle.huge import Compound
 from harness.oracle.judge import Difference, pages, who
 from harness.oracle.model import Model
 from harness.oracle.records import Fields, decimal
@@ -23,7 +24,7 @@ def judge_smaps(model: Model, op: Fields, ret: Fields) -> list[Difference]:
     mergeable = sum(min(end, v.end) - max(start, v.start) for v in mm.vmas_in(start, end) if v.flags.mergeable)
     found = []
     if ret.number("mergeable", 0) != mergeable:
-        found.append(_flags(mm, area, ret.number("mergeable"), mergeable))
+        found.append(_flags(op, mm, area, ret.number("mergeable"), mergeable))
     ksm = sum(1 for p in mm.ptes_in(start, end) if p.page is not None and p.page.ksm)
     seen = decimal(ret.data.get("ksm"))
     if seen is not None and seen != ksm and not model.memory.unsure:
@@ -31,9 +32,9 @@ def judge_smaps(model: Model, op: Fields, ret: Fields) -> list[Difference]:
     return found
 
 
-def _flags(mm: Mm, area: str, seen: int, expected: int) -> Difference:
+def _flags(op: Fields, mm: Mm, area: str, seen: int, expected: int) -> Difference:
     return Difference(
-        kind="vm-flags", op="smaps", tier=Tier.ACCOUNTING, actors=(mm.name,),
+        kind="vm-flags", op=op.text("op"), tier=Tier.ACCOUNTING, actors=(mm.name,),
         summary=f"{pages(seen)} of {mm.name}.{area} are VM_MERGEABLE where {expected} are expected",
         expected=f"{expected} in vmas with VM_MERGEABLE", seen=str(seen), why=f"{_IGNORED}; mremap keeps the flag",
     )  # fmt: skip
@@ -47,12 +48,16 @@ def _ksm_line(mm: Mm, area: str, seen: int, expected: int) -> Difference:
     )  # fmt: skip
 
 
-def judge_vvar(model: Model, op: Fields, ret: Fields) -> list[Difference]:
-    """MADV_MERGEABLE on a VM_PFNMAP mapping: ignored."""
-    mm = model.actor(op.text("actor"))
-    if not ret.number("mergeable", 0):
+def judge_strange(model: Model, op: Fields, ret: Fields) -> list[Difference]:
+    """MADV_MERGEABLE on memory that is no area: a VM_PFNMAP mapping, a shared file, memory that may be dropped.
+
+    It is ignored.  A heap, which nobody advised, is mergeable where all of the process is (mm/mmap.c: do_brk_flags).
+    """
+    mm, mapping = model.actor(op.text("actor")), str(op.data.get("mapping", "vvar"))
+    expected = ret.number("pages", 1) if mapping == "heap" and mm.merge_any else 0
+    if ret.number("mergeable", 0) == expected:
         return []
-    return [_flags(mm, "[vvar]", ret.number("mergeable"), 0)]
+    return [_flags(op, mm, f"[{mapping}]", ret.number("mergeable"), expected)]
 
 
 def judge_merge_any(model: Model, op: Fields, ret: Fields) -> list[Difference]:
@@ -62,6 +67,9 @@ def judge_merge_any(model: Model, op: Fields, ret: Fields) -> list[Difference]:
     expected = "" if model.semantics.has_merge_any else "EINVAL"
     if not seen:
         _merge_any(model, mm, on=op.flag("on"))
+        told = decimal(ret.data.get("told"))
+        if told is not None and told != op.flag("on"):
+            return [_told(mm, told, on=op.flag("on"))]
     if seen == expected:
         return []
     return [
@@ -71,6 +79,14 @@ def judge_merge_any(model: Model, op: Fields, ret: Fields) -> list[Difference]:
             expected=expected or "success", seen=seen or "success", why="kernel/sys.c: prctl; 6.4 and later",
         )
     ]  # fmt: skip
+
+
+def _told(mm: Mm, told: int, *, on: bool) -> Difference:
+    return Difference(
+        kind="prctl", op="merge_any", tier=Tier.ACCOUNTING, actors=(mm.name,),
+        summary=f"prctl(PR_GET_MEMORY_MERGE) of {who([mm])} tells {told} where {int(on)} was set",
+        expected=str(int(on)), seen=str(told), why="kernel/sys.c: prctl (MMF_VM_MERGE_ANY); 6.4 and later",
+    )  # fmt: skip
 
 
 def _merge_any(model: Model, mm: Mm, *, on: bool) -> None:
@@ -94,3 +110,14 @@ def apply_hugepage(model: Model, op: Fields) -> None:
     start, end = model.span(mm, op.text("area"), op.number("first", 0), op.number("count", 0))
     mm.change(start, end, lambda f: replace(f, huge=True))
     model.huge_pages = op.number("pages", 1)
+
+
+def apply_collapse(model: Model, mm: Mm, start: int, end: int) -> None:
+    """MADV_COLLAPSE: a huge page takes the place of all small ones, ksmd's pages of zeros among them (collapse_huge_page)."""
+    memory, compound = model.memory, Compound()
+    vma = mm.vma_at(start)
+    assert vma is not None
+    for addr, content in zip(range(start, end), model.contents(mm, start, end), strict=True):
+        pte = memory.pte(mm, addr)
+        memory.unmap(pte)
+        compound.add(memory.new_page(pte, vma, content))

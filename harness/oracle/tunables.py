@@ -28,6 +28,8 @@ def refusal(ksmd: Ksmd, file: str, value: int) -> str | None:
         valid, changes = value >= 2, value != tree.max_page_sharing
     elif file == "merge_across_nodes":
         valid, changes = value in (0, 1), bool(value) != tree.merge_across_nodes
+    elif file == "run":  # written as a tunable only to be refused (run_store: flags > KSM_RUN_UNMERGE)
+        return "" if value in (0, 1, 2) else "EINVAL"
     else:
         return "" if file in _ANY_VALUE else None
     if not valid:
@@ -58,8 +60,8 @@ def judge_set(model: Model, op: Fields, ret: Fields) -> list[Difference]:
 def _difference(file: str, value: int, expected: str, seen: str) -> Difference:
     what = {"": "be accepted", "EBUSY": "be refused, as pages are merged", "EINVAL": "be refused as invalid"}
     return Difference(
-        kind="tunable", op="set", tier=Tier.ACCOUNTING, prop=_ANY_VALUE.get(file, "P20"),
+        kind="tunable", op="set", tier=Tier.ACCOUNTING, prop="P18" if file == "run" else _ANY_VALUE.get(file, "P20"),
         summary=f"{value} written to {file} {'failed with ' + seen if seen else 'was accepted'}, and was to {what[expected]}",
         expected=expected or "success", seen=seen or "success",
-        why=f"{file} {'takes any number' if file in _ANY_VALUE else _WHY}",
+        why="run is 0, 1 or 2" if file == "run" else f"{file} {'takes any number' if file in _ANY_VALUE else _WHY}",
     )  # fmt: skip

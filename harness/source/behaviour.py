@@ -69,6 +69,9 @@ def _of_ksm(text: str) -> Iterator[Told]:
         checksum, search = (_first(merge, name) for name in ("calc_checksum", "stable_tree_search"))
         if checksum is not None and search is not None:
             yield Told("cksum_first", checksum < search, place(merge, checksum))
+    if (hash_ := known.get("calc_checksum")) is not None:
+        first = _first(hash_, "xxhash")
+        yield Told("xxh64_checksum", first is not None, place(hash_, hash_.start if first is None else first))
     if (walk := known.get("stable_tree_search")) is not None:
         for found in _gives_up(statements(walk)):
             yield Told("stale_node_ends_search", found.tokens[0].text == "return", place(walk, found.start))

@@ -120,3 +120,47 @@ def test_a_page_that_left_for_another_node_is_left_alone_in_the_unstable_tree() 
     story.scan()
     assert story.counts == (1, N - 2, 1, 0)
     assert story.model.memory.unsure == ""
+
+
+def test_an_only_page_that_waits_and_is_unmerged_blocks_the_others() -> None:
+    """get_mergeable_page finds none: whoever meets it gives up, and waits for the next scan."""
+    story = Story(p="P14")
+    story.filled("P1", "P2", npages=1)
+    story.scan()
+    batch(story, 1)
+    story.on("unmergeable", "P1", count=1)
+    story.scan()
+    assert story.counts == (0, 0, 1, 1)
+    story.scan()
+    assert story.counts == (0, 0, 1, 0)
+    assert story.model.memory.unsure == ""
+
+
+def test_one_of_several_that_wait_is_unmerged() -> None:
+    """Who comes by it depends on the tree's shape."""
+    story = Story(p="P14")
+    story.filled("P1", "P2", npages=2)
+    story.scan()
+    batch(story, 2)
+    story.on("unmergeable", "P1", count=1)
+    story.scan()
+    assert story.model.memory.unsure
+
+
+def test_run_wakes_ksmd() -> None:
+    story = Story(p="P18")
+    story.merged("P1", "P2")
+    story.run(2)
+    story.op("scan", {"from": 0, "to": 1, "pokes": 0}, scans=1, by="run")
+    assert story.model.run == 1
+    assert story.counts == (0, 0, 0, 2 * N)
+
+
+def test_many_scans_at_once() -> None:
+    """Long before, nothing changes any more."""
+    story = Story(p="P14")
+    story.merged("P1", "P2", npages=2)
+    before = story.model.ksmd.pages_scanned
+    story.op("scan", {"from": 2, "to": 302, "pokes": 1}, scans=260, by="itself")
+    assert story.model.ksmd.full_scans == 302
+    assert story.model.ksmd.pages_scanned == before + 300 * 4

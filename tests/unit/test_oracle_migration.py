@@ -251,6 +251,14 @@ def test_who_is_told_of_a_memory_error() -> None:
     assert story.signatures[1:] == ["P21:wrongly-told:hwpoison"]
 
 
+def test_an_address_with_flags_in_it() -> None:
+    story = forked("P21", TAKES)
+    signals = {name: [["a", 0, "AO", 0x200]] for name in ("P1", "P2")} | {"C": [["a", 0, "AO"]]}
+    poison(story, "P1", 0, signals=signals, early=True)
+    assert story.signatures == ["P21:wrongly-told:hwpoison"]
+    assert story.findings[0].actors == ("P1", "P2")
+
+
 @pytest.mark.parametrize(("got", "kind"), [(-2, "killed"), (1, "poison-read")])
 def test_touching_a_page_with_a_memory_error(got: int, kind: str) -> None:
     story = forked("P21", TAKES if kind == "poison-read" else None)

@@ -372,3 +372,17 @@ def test_pinned_pages_are_unmapped_but_come_back_as_ksm_pages() -> None:
     story.verify("P2")
     assert (story.states("P2"), copies(story)) == ("K" * N, 0)
     assert story.oracle.notes == []
+
+
+def test_p16_swapoff_brings_all_back() -> None:
+    story = Story(p="P16")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.exit("P1")
+    story.reclaim()
+    story.op("swapoff")
+    assert story.states("P2") == story.states("C") == "P" * N
+    assert story.model.memory.ksm_swpin_copy == N
+    assert not any(page.entry for page in story.model.pages())
+    assert story.observe() == []
+    assert story.verify("C") == [] and story.verify("P2") == []

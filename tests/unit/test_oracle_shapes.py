@@ -9,7 +9,7 @@ import pytest
 
 from harness.findings import Finding
 from harness.oracle import JournalContradiction, Semantics
-from tests.unit.oracle_story import N, Record, Story
+from tests.unit.oracle_story import HELLO, N, Record, Story
 
 LIKE_ZEROS = 1 << 62
 AT = 0x1000000000
@@ -241,6 +241,30 @@ def test_the_knobs_are_busy_while_the_parent_maps_what_nobody_shares() -> None:
 # P23
 
 
+def test_zeros_in_a_huge_page_are_counted_no_more() -> None:
+    story = Story(LATER, p="P23")
+    setting(story, "use_zero_pages", 1)
+    story.filled("P1", tag=0, step=0)
+    story.scan(2)
+    assert story.model.memory.ksm_zero_pages == N
+    story.on("collapse", "P1", results={"error": "EAGAIN"})
+    assert story.states("P1") == "0" * N
+    story.on("collapse", "P1", results={"error": ""})
+    assert story.states("P1") == "P" * N
+    assert story.model.memory.ksm_zero_pages == 0
+    assert story.observe() == []
+
+
+@pytest.mark.parametrize("xxh64", [True, False])
+def test_a_page_that_becomes_like_zeros_is_settled_if_the_checksum_takes_it_for_zeros(xxh64: bool) -> None:
+    story = Story(Semantics(xxh64_checksum=xxh64), p="P23")
+    story.filled("P1", npages=2, tag=0, step=0)
+    story.scan()
+    story.fill("P1", count=2, tag=LIKE_ZEROS)
+    story.scan()
+    assert story.counts == ((0, 0, 2, 0) if xxh64 else (0, 0, 0, 2))
+
+
 @pytest.mark.parametrize("semantics", [Semantics(), LATER])
 def test_zeros_are_given_up_and_what_looks_like_them_is_not(semantics: Semantics) -> None:
     story = Story(semantics, p="P23")
@@ -320,7 +344,10 @@ def test_shared_mappings_are_left_alone() -> None:
     assert story.op("smaps", {"mergeable": 0, "ksm": None}, actor="P1", area="a") == []
     (finding,) = story.op("smaps", {"mergeable": N, "ksm": None}, actor="P2", area="a")
     assert finding.signature == "P23:vm-flags:smaps"
+    assert story.op("strange", {"pages": 4, "mergeable": 0}, actor="P1", mapping="file") == []
     assert story.op("vvar", {"pages": 4, "mergeable": 0}, actor="P1") == []
+    (finding,) = story.op("strange", {"pages": 1, "mergeable": 1}, actor="P1", mapping="droppable")
+    assert finding.signature == "P23:vm-flags:strange" and "P1.[droppable]" in finding.summary
 
 
 def test_a_process_merged_as_a_whole() -> None:
@@ -336,8 +363,15 @@ def test_a_process_merged_as_a_whole() -> None:
     story.op("exec", actor="C")
     story.map("C", "d")
     assert story.op("smaps", {"mergeable": N, "ksm": None}, actor="C", area="d") == []
-    story.op("merge_any", actor="P2", on=False)
+    assert story.op("strange", {"pages": 1, "mergeable": 1}, actor="C", mapping="heap") == []
+    (finding,) = story.op("strange", {"pages": 1, "mergeable": 0}, actor="C", mapping="heap")
+    assert "0 pages of C.[heap] are VM_MERGEABLE where 1 are expected" in finding.summary
+    assert story.op("merge_any", {"told": 0}, actor="P2", on=False) == []
     assert story.states("P2") == "P" * N
+    story.map("P2", "e")
+    assert story.op("smaps", {"mergeable": 0, "ksm": None}, actor="P2", area="e") == []
+    (finding,) = story.op("merge_any", {"told": 1}, actor="P2", on=False)
+    assert finding.signature == "P23:prctl:merge_any"
 
 
 def test_a_kernel_without_memory_merge_refuses_it() -> None:
@@ -346,3 +380,27 @@ def test_a_kernel_without_memory_merge_refuses_it() -> None:
     assert story.op("merge_any", {"rc": -1, "errno": "EINVAL"}, actor="P1", on=True) == []
     (finding,) = story.op("merge_any", {"rc": -1, "errno": "ENOMEM"}, actor="P1", on=True)
     assert finding.signature == "P23:prctl:merge_any"
+
+
+@pytest.mark.parametrize("item_bytes", [64, 72, None])
+def test_profit_is_less_the_size_of_the_kernels_items(item_bytes: int | None) -> None:
+    story = Story(Semantics(has_zero_pages_counter=True), hello={**HELLO, "rmap_item_bytes": item_bytes})
+    story.merged("P1", "P2")
+    items = 2 * N * (item_bytes or 64)
+
+    def profit(record: Record) -> None:
+        record["ksm"]["general_profit"] = str(N * 4096 - items)
+
+    def wrong(record: Record) -> None:
+        record["ksm"]["general_profit"] = str(N * 4096 - items + 8 * N)
+
+    assert story.observe(profit) == []
+    (finding,) = story.observe(wrong)
+    assert finding.signature == "P14:counter-general_profit:obs"
+
+
+def test_run_is_not_merging_and_unmerging_at_once() -> None:
+    story = Story(p="P18")
+    assert setting(story, "run", 3, "EINVAL") == []
+    (finding,) = setting(story, "run", 3)
+    assert finding.signature == "P18:tunable:set"

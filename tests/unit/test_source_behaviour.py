@@ -96,6 +96,12 @@ def test_when_a_chain_of_one_is_none_any_more(condition: str, leaves: bool) -> N
     assert told({"mm/ksm.c": CHAIN % condition})["single_dup_leaves_chain"] is leaves
 
 
+@pytest.mark.parametrize(("call", "xxh64"), [("xxhash(addr, PAGE_SIZE, 0)", True), ("jhash2(addr, PAGE_SIZE / 4, 17)", False)])
+def test_which_checksum_there_is(call: str, xxh64: bool) -> None:
+    text = "static u32 calc_checksum(struct page *page)\n{\n\treturn %s;\n}\n"
+    assert told({"mm/ksm.c": text % call})["xxh64_checksum"] is xxh64
+
+
 def test_a_kernel_without_chains_has_none_that_could_be_left() -> None:
     assert told({"mm/ksm.c": SEARCH_FIRST}) == {"cksum_first": False, "single_dup_leaves_chain": False}
 

@@ -59,19 +59,27 @@ static bool is_like_zeros(uint64_t tag)
 	return tag >= LIKE_ZEROS && tag < 2 * LIKE_ZEROS;
 }
 
+/* Contents from ALMOST on are those of the tag less ALMOST, but for the last byte. */
+static uint64_t last_word(uint64_t value, bool almost)
+{
+	return almost ? value ^ htobe64(1) : value;
+}
+
 void fill_page(uint64_t *word, uint64_t tag)
 {
 	const uint64_t *end = word + page_size() / 8;
-	const uint64_t step = tag ? ODD : 0;
-	uint64_t value = tag * ODD;
+	const bool almost = tag >= ALMOST && tag < LIKE_ZEROS;
+	const uint64_t base = almost ? tag - ALMOST : tag, step = base ? ODD : 0;
+	uint64_t value = base * ODD;
 
 	if (is_like_zeros(tag)) {
 		for (size_t j = 0; word < end; j++)
 			*word++ = like_zeros(tag, j);
 		return;
 	}
-	for (; word < end; value += step)
+	for (; word < end - 1; value += step)
 		*word++ = value;
+	*word = last_word(value, almost);
 }
 
 static int64_t content_like_zeros(const uint64_t *word)
@@ -95,10 +103,12 @@ int64_t page_content(const uint64_t *word)
 	/* No other content that is used begins with so small a number. */
 	if (word[0] && le64toh(word[0]) < (1ul << 20))
 		return content_like_zeros(word);
-	for (; word < end; value += step)
+	for (; word < end - 1; value += step)
 		if (*word++ != value)
 			return NO_TAG;
-	return (int64_t)tag < 0 ? NO_TAG : (int64_t)tag;
+	if (*word == last_word(value, true) && tag < ALMOST)
+		return ALMOST + tag;
+	return *word != value || (int64_t)tag < 0 ? NO_TAG : (int64_t)tag;
 }
 
 /* The same, of a page that may be poisoned. */

@@ -215,6 +215,71 @@ void scan(unsigned int scans)
 	ret_end();
 }
 
+void scan_freely(unsigned int scans)
+{
+	double start = monotonic_seconds();
+	long long from;
+
+	if (stepped_by_run) {
+		scan(1);
+		return;
+	}
+	op_begin("scan");
+	j_int("scans", scans);
+	j_str("by", "itself");
+	op_go();
+	from = read_number(FULL_SCANS, -1);
+	if (write_file(KSM_DIR "/sleep_millisecs", "0") < 0)
+		refused("sleep_millisecs", errno, "letting ksmd go");
+	while (read_number(FULL_SCANS, -1) < from + scans) {
+		if (monotonic_seconds() > start + patient(STUCK_SECONDS))
+			stuck("ksmd", find_ksmd());
+		sched_yield();
+	}
+	poke();
+	wait_asleep();
+	ret_begin(0, 0);
+	j_int("from", from);
+	j_int("to", read_number(FULL_SCANS, -1));
+	j_int("pokes", 1);
+	ret_end();
+}
+
+void scan_by_run(void)
+{
+	double start = monotonic_seconds();
+	long long from;
+
+	if (stepped_by_run) {
+		ksm_run(1);
+		scan(1);
+		return;
+	}
+	op_begin("scan");
+	j_int("scans", 1);
+	j_str("by", "run");
+	op_go();
+	from = read_number(FULL_SCANS, -1);
+	stand_back(true);
+	poke();		/* from its sleep between batches to where it waits for work */
+	wait_asleep();
+	write_run("1");
+	while (read_number(FULL_SCANS, -1) == from) {
+		if (monotonic_seconds() > start + patient(REPOKE_SECONDS) && asleep())
+			refused("ksmd", ETIME, "asleep after run=1");
+		if (monotonic_seconds() > start + patient(STUCK_SECONDS))
+			stuck("ksmd", ksmd);
+		sched_yield();
+	}
+	wait_asleep();
+	stand_back(false);
+	ret_begin(0, 0);
+	j_int("from", from);
+	j_int("to", read_number(FULL_SCANS, -1));
+	j_int("pokes", 0);
+	ret_end();
+}
+
 static void set_batch(const char *pages)
 {
 	if (write_file(KSM_DIR "/pages_to_scan", pages) < 0)
@@ -375,12 +440,11 @@ static int tell_and_write(const char *op, const char *file, const char *value)
 static void must_write(const char *op, const char *file, const char *value)
 {
 	int error;
-	char path[128];
+	char why[128];
 
-	snprintf(path, sizeof(path), KSM_DIR "/%s", file);
-	if (access(path, F_OK)) {
-		snprintf(path, sizeof(path), "this kernel's KSM has no %s", file);
-		skip(path);
+	if (!ksm_has(file)) {
+		snprintf(why, sizeof(why), "this kernel's KSM has no %s", file);
+		skip(why);
 	}
 	error = tell_and_write(op, file, value);
 	if (error)
@@ -399,6 +463,14 @@ void ksm_run(int value)
 void ksm_set(const char *file, const char *value)
 {
 	must_write("set", file, value);
+}
+
+bool ksm_has(const char *file)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), KSM_DIR "/%s", file);
+	return !access(path, F_OK);
 }
 
 bool ksm_try(const char *file, const char *value)

@@ -121,6 +121,22 @@ static bool stretch(struct frames *f, uint64_t pfn, size_t n)
 	return true;
 }
 
+void frames_flags(const uint64_t *pfns, size_t count, uint64_t *flags)
+{
+	static uint64_t words[MAX_FRAMES];
+	size_t n;
+
+	for (size_t k = 0; k < count; k += n) {
+		struct frames f = { pfns[k], pfns[k] };
+
+		for (n = 1; k + n < count && stretch(&f, pfns[k + n], n + 1); n++)
+			;
+		all_flags(f.first, words, f.last - f.first + 1);
+		for (size_t i = k; i < k + n; i++)
+			flags[i] = words[pfns[i] - f.first];
+	}
+}
+
 /*
  * What the kernel says of the frames of the first pages here, as many as lie close
  * together: a system call costs more than some frames in vain.  Returns how many.
@@ -319,6 +335,22 @@ static void j_frames(void)
 	j_close('}');
 }
 
+/* Page frames that a reading before found with actors, and which nobody has freed. */
+static size_t count_left(const struct reading *r)
+{
+	uint64_t *mapped = malloc((r->npages + 1) * sizeof(*mapped));
+	size_t n = 0, left;
+
+	if (!mapped)
+		fail("malloc", ENOMEM, "%zu pages", r->npages);
+	for (const struct page *p = r->pages; p < r->pages + r->npages; p++)
+		if (p->entry & PM_PRESENT)
+			mapped[n++] = p->entry & PM_VALUE;
+	left = frames_left(mapped, n);
+	free(mapped);
+	return left;
+}
+
 /* A cache that was merged with others of its size tells nothing, and is null. */
 static void j_slab(const char *cache)
 {
@@ -368,6 +400,7 @@ static void observe_all(const char *label, enum extent extent)
 	}
 	if (extent == WITH_CENSUS)
 		j_frames();
+	j_int("left", count_left(&r[(reads - 1) & 1]));
 	j_open("procs", '{');
 	at = r[(reads - 1) & 1].pages;
 	for (struct actor *a = actors; a < actors + nactors; a++)

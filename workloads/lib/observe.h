@@ -21,6 +21,8 @@
 #define KPF_MMAP 11
 #define KPF_ANON 12
 #define KPF_SWAPCACHE 13
+#define KPF_COMPOUND_HEAD 15
+#define KPF_COMPOUND_TAIL 16
 #define KPF_HUGE 17
 #define KPF_UNEVICTABLE 18
 #define KPF_HWPOISON 19
@@ -44,7 +46,15 @@ void read_pagemap(const struct actor *a, const struct area *area,
 		  uint64_t *entries);
 /* P present, S swapped, X neither but not none (a special entry), N none. */
 char entry_state(uint64_t entry);
-/* What /proc/kpageflags says of a page frame. */
+/* What /proc/kpageflags says of a page frame, and of several, in ascending order. */
 uint64_t page_flags(uint64_t pfn);
+void frames_flags(const uint64_t *pfns, size_t count, uint64_t *flags);
+
+/*
+ * left.c, at an observation that found these frames mapped (in any order; they are
+ * sorted): how many that an earlier one found mapped are mapped by nobody now, and
+ * still are anonymous pages, outside the swap cache.
+ */
+size_t frames_left(uint64_t *mapped, size_t count);
 
 #endif

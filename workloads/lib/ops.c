@@ -28,6 +28,7 @@
 #define FIRST_ADDR 0x1000000000ul
 #define AREA_SPACING 0x4000000ul	/* 64 MiB: an area and its gap */
 #define ELSEWHERE 0x240000000ul	/* beyond the last area of the first place */
+#define TABLE 0x200000ul		/* what one page table covers on most machines */
 
 unsigned long next_base(void)
 {
@@ -63,6 +64,9 @@ struct area *new_area(struct actor *a, const char *name, size_t npages)
 	snprintf(area->name, sizeof(area->name), "%s", name);
 	area->npages = npages;
 	area->addr = a->base + a->nareas * AREA_SPACING;
+	/* The smaller ones lie across two page tables. */
+	if (npages * page_size() < TABLE)
+		area->addr += TABLE - npages / 2 * page_size();
 	area->keep = calloc(area->npages, 1);
 	if (!area->keep)
 		fail("calloc", ENOMEM, "%zu bytes", area->npages);
@@ -110,6 +114,50 @@ void write_pages(struct actor *a, const char *area, size_t first,
 		 size_t count, uint64_t tag, uint64_t step)
 {
 	store("write", a, area, first, count, tag, step);
+}
+
+/* Before 2.6.39 nobody may write there. */
+static int open_memory(const struct actor *a)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", a->pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || !write(fd, "", 0))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+void force_pages(struct actor *a, const char *area, size_t first, size_t count,
+		 uint64_t tag, uint64_t step)
+{
+	const size_t size = page_size();
+	uint64_t *page = malloc(size);
+	int fd = open_memory(a);
+
+	if (!page)
+		fail("malloc", ENOMEM, "a page");
+	if (fd < 0) {
+		note("no writing to /proc/PID/mem here");
+		free(page);
+		return;
+	}
+	op_begin("write");
+	count = aim(a, area, first, count);
+	j_int("tag", tag);
+	j_int("step", step);
+	j_bool("force", true);
+	op_go();
+	for (size_t i = 0; i < count; i++) {
+		fill_page(page, tag + i * step);
+		if (pwrite(fd, page, size, a->slot->addr + i * size) != (ssize_t)size)
+			refused("write", errno, "to /proc/PID/mem of %s", a->name);
+	}
+	op_done();
+	close(fd);
+	free(page);
 }
 
 void map_filled(struct actor *a, const char *area, size_t bytes, uint64_t tag)

@@ -23,9 +23,10 @@ static void set_early_kill(bool early)
 		fail("memory_failure_early_kill", errno, "setting it");
 }
 
-/* One address that SIGBUS named, as the area and page that it lies in. */
+/* One address that SIGBUS named, as the area and page that it lies in, and where in the page, unless at its beginning. */
 static void j_signal(const struct actor *a, const struct bus_signal *s)
 {
+	const size_t offset = s->addr % page_size();
 	const char *area_name = "?";
 	size_t page = 0;
 
@@ -41,6 +42,8 @@ static void j_signal(const struct actor *a, const struct bus_signal *s)
 	j_str(NULL, area_name);
 	j_int(NULL, page);
 	j_str(NULL, s->required ? "AR" : "AO");
+	if (offset)
+		j_int(NULL, offset);
 	j_close(']');
 }
 

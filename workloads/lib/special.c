@@ -17,6 +17,15 @@
 #ifndef PR_SET_MEMORY_MERGE
 #define PR_SET_MEMORY_MERGE 67
 #endif
+#ifndef PR_GET_MEMORY_MERGE
+#define PR_GET_MEMORY_MERGE 68
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08
+#endif
 
 static long do_map_shared(struct slot *s)
 {
@@ -59,14 +68,13 @@ static bool vma_line(const char *line, unsigned long *start, unsigned long *end)
 }
 
 /* The kernel's own pages that every process has mapped: VM_PFNMAP, VM_IO. */
-static long do_advise_vvar(struct slot *s)
+static bool find_vvar(struct slot *s)
 {
 	static char text[16384];
 	char *line, *save = NULL;
 
-	s->addr = s->bytes = 0;
 	if (read_file("/proc/self/maps", text, sizeof(text)) <= 0)
-		return -1;
+		return false;
 	for (line = strtok_r(text, "\n", &save); line;
 	     line = strtok_r(NULL, "\n", &save)) {
 		unsigned long start, end;
@@ -75,10 +83,66 @@ static long do_advise_vvar(struct slot *s)
 			continue;
 		s->addr = start;
 		s->bytes = end - start;
-		return madvise((void *)start, end - start, MADV_MERGEABLE);
+		return true;
 	}
-	errno = ENOENT;
-	return -1;
+	return false;
+}
+
+/* A file that is shared, and cannot be written: VM_MAYSHARE without VM_SHARED. */
+static bool map_file(struct slot *s)
+{
+	char path[32];
+	int fd = memfd_create("file", 0), again;
+
+	if (fd < 0 || ftruncate(fd, page_size()) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	close(fd);
+	s->bytes = page_size();
+	s->addr = (unsigned long)mmap(NULL, s->bytes, PROT_READ, MAP_SHARED, again, 0);
+	close(again);
+	return (void *)s->addr != MAP_FAILED;
+}
+
+/* Memory that may be gone when it is looked at again (6.11). */
+static bool map_droppable(struct slot *s)
+{
+	s->bytes = page_size();
+	s->addr = (unsigned long)mmap(NULL, s->bytes, PROT_READ | PROT_WRITE,
+				      MAP_DROPPABLE | MAP_ANONYMOUS, -1, 0);
+	return (void *)s->addr != MAP_FAILED;
+}
+
+/* What a process gets with brk() comes another way than by mmap(). */
+static bool grow_heap(struct slot *s)
+{
+	const size_t size = page_size();
+
+	s->bytes = size;
+	s->addr = ((unsigned long)sbrk(2 * size) + size - 1) & -size;
+	return s->addr != 0;
+}
+
+static const struct strange {
+	const char *name;
+	bool (*make)(struct slot *s);
+	bool advised;
+} strange[] = {
+	{ "vvar", find_vvar, true },
+	{ "file", map_file, true },
+	{ "droppable", map_droppable, true },
+	{ "heap", grow_heap, false },
+};
+
+static long do_make_strange(struct slot *s)
+{
+	return strange[s->more[0]].make(s);
+}
+
+static long do_advise_mergeable(struct slot *s)
+{
+	return madvise((void *)s->addr, s->bytes, MADV_MERGEABLE);
 }
 
 /* What smaps says of the vmas in a range, added up. */
@@ -126,29 +190,29 @@ static bool has_flags(void)
 		strstr(text, "VmFlags:");
 }
 
-/* powerpc has the page in its [vdso] before 5.12 (arch/powerpc/kernel/vdso.c). */
-static bool has_vvar(void)
+void advise_strange(struct actor *a, const char *name)
 {
-	char text[16384];
-
-	return read_file("/proc/self/maps", text, sizeof(text)) > 0 &&
-		strstr(text, "[vvar]");
-}
-
-void advise_vvar(struct actor *a)
-{
+	const size_t kinds = sizeof(strange) / sizeof(strange[0]);
 	struct slot *s = a->slot;
 	struct smaps seen;
+	size_t i = 0;
 
-	if (!has_vvar()) {
-		note("no [vvar] here");
+	while (i < kinds && strcmp(strange[i].name, name))
+		i++;
+	if (i == kinds)
+		fail("strange", EINVAL, "no %s", name);
+	s->more[0] = i;
+	/* powerpc has the page of [vvar] in its [vdso] before 5.12 (arch/powerpc/kernel/vdso.c). */
+	if (!has_flags() || ask_call(a, do_make_strange) <= 0) {
+		note("no %s here", name);
 		return;
 	}
-	op_begin("vvar");
+	op_begin("strange");
 	j_str("actor", a->name);
+	j_str("mapping", name);
 	op_go();
-	if (ask_call(a, do_advise_vvar) < 0)
-		refused("madvise", s->error, "of [vvar], in %s", a->name);
+	if (strange[i].advised && ask_call(a, do_advise_mergeable) < 0)
+		refused("madvise", s->error, "of %s, in %s", name, a->name);
 	seen = read_smaps(a->pid, s->addr, s->addr + s->bytes);
 	ret_begin(0, 0);
 	j_int("pages", s->bytes / page_size());
@@ -223,20 +287,55 @@ void want_huge(struct actor *a, const char *area, size_t first, size_t count)
 	op_done();
 }
 
+static long do_collapse(struct slot *s)
+{
+	return madvise((void *)s->addr, s->bytes, MADV_COLLAPSE);
+}
+
+/* There may be no huge page to be had, or somebody holds one of the small ones. */
+bool collapse(struct actor *a, const char *area)
+{
+	long rc;
+
+	op_begin("collapse");
+	aim(a, area, 0, ALL_PAGES);
+	op_go();
+	rc = ask_call(a, do_collapse);
+	ret_begin(0, 0);
+	j_str("error", errno_name(rc < 0 ? a->slot->error : 0));
+	ret_end();
+	return rc >= 0;
+}
+
 static long do_merge_any(struct slot *s)
 {
 	return prctl(PR_SET_MEMORY_MERGE, s->more[0], 0, 0, 0);
 }
 
+static long do_tell_merge_any(struct slot *s)
+{
+	(void)s;
+	return prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
+}
+
 bool merge_any(struct actor *a, bool on)
 {
+	int error;
+	long rc;
+
 	op_begin("merge_any");
 	j_str("actor", a->name);
 	j_bool("on", on);
 	op_go();
 	a->slot->more[0] = on;
 	ask_call(a, do_merge_any);
-	ret_begin(a->slot->rc, a->slot->error);
+	rc = a->slot->rc;
+	error = a->slot->error;
+	if (rc >= 0)
+		ask_call(a, do_tell_merge_any);
+	ret_begin(rc, error);
+	if (rc >= 0)
+		j_int("told", a->slot->rc);
 	ret_end();
-	return a->slot->rc >= 0;
+	return rc >= 0;
 }

@@ -81,6 +81,12 @@ void fill(struct actor *a, const char *area, size_t first, size_t count,
 	  uint64_t tag, uint64_t step);
 void write_pages(struct actor *a, const char *area, size_t first,
 		 size_t count, uint64_t tag, uint64_t step);
+/*
+ * The same, by somebody else and by force: through /proc/PID/mem, also where the
+ * actor itself may not write.  Nothing is done where kernels do not take that.
+ */
+void force_pages(struct actor *a, const char *area, size_t first,
+		 size_t count, uint64_t tag, uint64_t step);
 void read_pages(struct actor *a, const char *area, size_t first, size_t count);
 void verify(struct actor *a, const char *area, size_t first, size_t count);
 void mergeable(struct actor *a, const char *area, size_t first, size_t count);
@@ -120,21 +126,30 @@ void bind_pages(struct actor *a, const char *area, size_t first, size_t count,
  * special.c.  Memory that is not what KSM is made for, and other ways to ask
  * for it.  huge_size() is 0 where there are no transparent huge pages; while
  * allow_huge() allows them, pages that want_huge() are filled with huge ones.
+ * collapse() makes an area one huge page (MADV_COLLAPSE, 6.1); false if it is not.
  * room_for() is false where so much would take more than half of free memory.
  * merge_any() is prctl(PR_SET_MEMORY_MERGE); false if this kernel has none.
+ * advise_strange() has MADV_MERGEABLE on memory that is nobody's area, and looks
+ * what came of it: "vvar", "file" (shared, and cannot be written), "droppable"; of
+ * "heap" it only looks at what the actor gets now.
  * look_at_vmas() tells what smaps says of an area.
  */
 void map_shared(struct actor *a, const char *area, size_t bytes);
-void advise_vvar(struct actor *a);
+void advise_strange(struct actor *a, const char *mapping);
 size_t huge_size(void);
 bool room_for(size_t bytes);
 void allow_huge(bool allowed);
 void want_huge(struct actor *a, const char *area, size_t first, size_t count);
+bool collapse(struct actor *a, const char *area);
 bool merge_any(struct actor *a, bool on);
 void look_at_vmas(struct actor *a, const char *area);
 
-/* A content whose checksum is that of the page of zeros: see contents.c. */
+/*
+ * Contents (contents.c) whose checksum is that of the page of zeros; and contents
+ * that differ from those of ALMOST less in the page's last byte only.
+ */
 #define LIKE_ZEROS (1ul << 62)
+#define ALMOST (1ul << 61)
 
 /* An area whose page i has content tag + i. */
 void map_filled(struct actor *a, const char *area, size_t bytes, uint64_t tag);
@@ -148,15 +163,26 @@ void merge_pair(struct actor **p1, struct actor **p2, size_t bytes);
 void scan(unsigned int scans);
 /* So many pages only, which leaves a scan half done; scan(1) ends it. */
 void scan_pages(unsigned int count);
+/* So many at least, one after the other, which takes less time than to step ksmd. */
+void scan_freely(unsigned int scans);
 void ksm_run(int value);
+/* run was 0 or 2, and is 1 afterwards: which wakes ksmd for one scan. */
+void scan_by_run(void);
 void ksm_set(const char *file, const char *value);
 /* The same, but the kernel may refuse: true if it did not. */
 bool ksm_try(const char *file, const char *value);
+bool ksm_has(const char *file);
 
 /* Reclaim of the actors' memcg.  keep(): the next one does not wait for these. */
 void keep(struct actor *a, const char *area, size_t first, size_t count);
 void reclaim(void);
 void reclaim_memcg(const char *memcg);
+
+/*
+ * swapoff() brings back all that is swapped, whoever it belongs to; then there is
+ * swap again.
+ */
+void swap_off_and_on(void);
 
 /*
  * Ageing.  clear_refs() makes all of an actor's ptes old; touch_pages() reads
