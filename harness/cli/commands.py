@@ -163,8 +163,8 @@ def _target_rows(table: Mapping[str, Target]) -> list[dict[str, object]]:
     return [row | {"group": row["group"] or targets.ALL} for row in rows]
 
 
-def _config_rows(table: Mapping[str, Target]) -> list[dict[str, object]]:
-    """Those that --config takes by name: what no target has of itself."""
+def _config_rows(table: Mapping[str, Target], as_json: bool) -> list[dict[str, object]]:
+    """Those that --config takes by name: what no target has of itself.  Their options are many, and told in JSON."""
     used = {name for target in table.values() for name in target.fragments}
     rows: list[dict[str, object]] = []
     for path in sorted(directory("kconfigs").glob("*.config")):
@@ -172,7 +172,8 @@ def _config_rows(table: Mapping[str, Target]) -> list[dict[str, object]]:
             wants = settings.read([path])
             guest = [f"{key}={value}" for key, value in wants.guest]
             options = [str(option) for option in fragments.read(path)]
-            rows.append({"name": path.stem, "about": fragments.about(path), "guest": guest, "kernel": options})
+            kernel: object = options if as_json else f"{len(options)} options" if options else ""
+            rows.append({"name": path.stem, "about": fragments.about(path), "guest": guest, "kernel": kernel})
     return rows
 
 
@@ -187,7 +188,7 @@ def list_things(options: argparse.Namespace) -> ExitCode:
             for w in table.values()
         ]
     elif options.what == "configs":
-        rows = _config_rows(targets.table(options.table))
+        rows = _config_rows(targets.table(options.table), options.json)
     else:
         rows = _kernel_rows(open_store())
     show_rows(rows, options.json)
