@@ -10,14 +10,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness import outdir, paths, targets
+from harness import outdir, targets
 from harness.errors import UsageError, meant, unwritable
 from harness.guest import settings
 from harness.image import WorkloadInfo, workload_table
 from harness.kernel import Wanted, wanted
-from harness.kernel.fragments import included
+from harness.kernel.fragments import find, included
 from harness.pipeline import RunPlan
-from harness.resources import directory
 from harness.store import Store, keep_free
 from harness.targets import Target
 
@@ -26,15 +25,7 @@ log = logging.getLogger("harness")
 
 def fragment_files(names: Sequence[str]) -> tuple[Path, ...]:
     """Configurations by name or path, and those that come with them."""
-    found = []
-    for name in names:
-        built_in = directory("kconfigs") / f"{name}.config"
-        path = built_in if "/" not in name and paths.is_file(built_in) else Path(name)
-        if not paths.is_file(path):
-            ours = [path.stem for path in directory("kconfigs").glob("*.config")]
-            raise UsageError(f"--config {name}{meant(name, ours)}: neither one of ours (`ksm-harness list configs`) nor a file")
-        found.append(path.absolute())
-    return tuple(included(found))
+    return tuple(included(find(name) for name in names))
 
 
 def tools_of(options: argparse.Namespace, wanted_targets: Sequence[Target]) -> Wanted:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths, resources, textfile
-from harness.errors import BuildError, UsageError
+from harness.errors import BuildError, UsageError, meant
 from harness.targets import Target
 
 _LINE = re.compile(r'CONFIG_(?P<name>\w+)=(?P<value>"(?:[^"\\]|\\.)*"|[^\s"#]+)\s*(?:#\s*(?P<comment>.*?)\s*)?')
@@ -52,17 +52,19 @@ class Option:
 
 
 def find(name: str) -> Path:
-    """A fragment by its name in kconfigs/, or by the path of a file.  UsageError when there is neither."""
+    """A configuration by its name in kconfigs/, or by the path of a file.  UsageError when there is neither."""
     directory = resources.directory("kconfigs")
-    if re.fullmatch(r"[\w-]+", name) and (built_in := directory / f"{name}.config").is_file():
+    if re.fullmatch(r"[\w-]+", name) and paths.is_file(built_in := directory / f"{name}.config"):
         return built_in
     if paths.is_file(path := Path(name)):
         return path.absolute()
-    known = ", ".join(sorted(path.stem for path in directory.glob("*.config")))
-    raise UsageError(f"there is no config fragment {name!r}: it is neither a file nor one of {known}")
+    known = sorted(path.stem for path in directory.glob("*.config"))
+    raise UsageError(
+        f"there is no configuration {name!r}{meant(name, known)}: it is neither a file nor one of {', '.join(known)}"
+    )
 
 
-def included(paths: Iterable[Path]) -> list[Path]:
+def included(files: Iterable[Path]) -> list[Path]:
     """These files, each after those that its lines ``with: NAME`` name, and each once.  UsageError where there is none."""
     found: dict[Path, None] = {}
 
@@ -74,7 +76,7 @@ def included(paths: Iterable[Path]) -> list[Path]:
                 take(find(mark["value"]), (*above, path))
         found[path] = None
 
-    for path in paths:
+    for path in files:
         take(path, ())
     return list(found)
 
@@ -135,9 +137,9 @@ def merge(fragments: Iterable[Sequence[Option]]) -> list[Option]:
     return list(merged.values())
 
 
-def options_for(target: Target, paths: Iterable[Path]) -> list[Option]:
+def options_for(target: Target, files: Iterable[Path]) -> list[Option]:
     """What these fragments want of a target's kernel, each option once.  UsageError as of ``read`` and ``merge``."""
-    return merge([o for o in read(path) if o.page_size in (0, target.page_size)] for path in paths)
+    return merge([o for o in read(path) if o.page_size in (0, target.page_size)] for path in files)
 
 
 def allconfig(options: Iterable[Option]) -> str:

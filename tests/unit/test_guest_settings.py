@@ -94,7 +94,7 @@ def test_one_that_comes_with_another_is_there_once_and_first(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="includes itself"):
         fragments.included([a])
     config(tmp_path, "b", "with: nobody\n")
-    with pytest.raises(UsageError, match="no config fragment 'nobody'"):
+    with pytest.raises(UsageError, match="no configuration 'nobody'"):
         fragments.included([a])
 
 
