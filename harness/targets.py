@@ -96,46 +96,56 @@ def _whole(name: str, rows: Rows, builtin: Rows, path: Path, on_the_way: tuple[s
     return {**other, **row}
 
 
-def _row(name: str, row: dict[str, typing.Any], path: Path) -> Target:
-    where = f"{path}: [{name}]"
-    fields = {f.name: f.type for f in dataclasses.fields(Target)}
-    fields.pop("name")
-    optional = {f.name for f in dataclasses.fields(Target) if f.default is not dataclasses.MISSING}
+def _check_keys(row: Mapping[str, object], where: str) -> None:
+    fields = {f.name: f for f in dataclasses.fields(Target) if f.name != "name"}
     for key in row.keys() - fields.keys():
         raise UsageError(f"{where}.{key} is not a key of a target; the keys are explained in {BUILTIN}")
-    for key in sorted(fields.keys() - row.keys() - optional):
+    needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    for key in sorted(needed - row.keys()):
         raise UsageError(f"{where}.{key} is missing; the keys are explained in {BUILTIN}")
+
+
+def _typed(row: Mapping[str, typing.Any], where: str) -> dict[str, typing.Any]:
+    """The values, each of the type of its field.  UsageError for one that is not."""
     kinds: dict[str, type] = {"str": str, "int": int, "bool": bool, "float": float}
-    for key, kind in fields.items():
-        want = kinds.get(str(kind))
-        if key not in row:
+    typed = dict(row)
+    for field in dataclasses.fields(Target):
+        want, value = kinds.get(str(field.type)), row.get(field.name)
+        if value is None or want is None:
             continue
-        value = row[key]
         if want is float and type(value) is int:
-            row[key] = value = float(value)
-        if want is not None and type(value) is not want:
-            raise UsageError(f"{where}.{key} must be of type {kind}, not {type(value).__name__}")
+            typed[field.name] = float(value)
+        elif type(value) is not want:
+            raise UsageError(f"{where}.{field.name} must be of type {field.type}, not {type(value).__name__}")
     if not isinstance(row["fragments"], list) or not all(isinstance(f, str) for f in row["fragments"]):
         raise UsageError(f"{where}.fragments must be a list of strings")
-    row["fragments"] = tuple(row["fragments"])
     memory = row["memory_mib"]
     if not isinstance(memory, dict) or not all(k.isdigit() and type(v) is int for k, v in memory.items()):
         raise UsageError(f"{where}.memory_mib must map page sizes to MiB, as in {{ 4096 = 512 }}")
-    row["memory_mib"] = {int(k): v for k, v in memory.items()}
-    if row["page_size"] not in row["memory_mib"]:
-        raise UsageError(f"{where}.memory_mib has no entry for the page size {row['page_size']}")
-    if row["sysrq"] not in ("break", "ctrl-o"):
-        raise UsageError(f'{where}.sysrq must be "break" or "ctrl-o", not "{row["sysrq"]}"')
-    if row["journal"] != VIRTIO_SERIAL and not _LINE.fullmatch(row["journal"]):
-        raise UsageError(f'{where}.journal must be "{VIRTIO_SERIAL}" or a serial line such as "ttyS1", not "{row["journal"]}"')
-    if row.get("libc", "") not in LIBCS:
-        raise UsageError(f'{where}.libc must be "" or one of {", ".join(LIBCS[1:])}, not "{row["libc"]}"')
-    group = row.get("group", "")
-    if group and (not _NAME.fullmatch(group) or group in (ALL, EVERY)):
-        raise UsageError(f'{where}.group: {group!r:.80} cannot be a group\'s name; "" is that of --target {ALL}')
-    if row.get("mmu", "") not in MMUS:
-        raise UsageError(f'{where}.mmu must be one of {", ".join(MMUS[1:])}, not "{row["mmu"]}"')
-    return Target(name=name, **row)
+    return {**typed, "fragments": tuple(row["fragments"]), "memory_mib": {int(k): v for k, v in memory.items()}}
+
+
+def _check_values(target: Target, where: str) -> None:
+    if target.page_size not in target.memory_mib:
+        raise UsageError(f"{where}.memory_mib has no entry for the page size {target.page_size}")
+    if target.sysrq not in ("break", "ctrl-o"):
+        raise UsageError(f'{where}.sysrq must be "break" or "ctrl-o", not "{target.sysrq}"')
+    if target.journal != VIRTIO_SERIAL and not _LINE.fullmatch(target.journal):
+        raise UsageError(f'{where}.journal must be "{VIRTIO_SERIAL}" or a serial line such as "ttyS1", not "{target.journal}"')
+    if target.libc not in LIBCS:
+        raise UsageError(f'{where}.libc must be "" or one of {", ".join(LIBCS[1:])}, not "{target.libc}"')
+    if target.group and (not _NAME.fullmatch(target.group) or target.group in (ALL, EVERY)):
+        raise UsageError(f'{where}.group: {target.group!r:.80} cannot be a group\'s name; "" is that of --target {ALL}')
+    if target.mmu not in MMUS:
+        raise UsageError(f'{where}.mmu must be one of {", ".join(MMUS[1:])}, not "{target.mmu}"')
+
+
+def _row(name: str, row: Mapping[str, typing.Any], path: Path) -> Target:
+    where = f"{path}: [{name}]"
+    _check_keys(row, where)
+    target = Target(name=name, **_typed(row, where))
+    _check_values(target, where)
+    return target
 
 
 def _read(path: Path, builtin: Rows) -> dict[str, dict[str, typing.Any]]:
