@@ -7,23 +7,17 @@ from pathlib import Path
 
 import junit_xml
 
-from harness.errors import HostError
 from harness.mutation.fate import Fate
 from harness.mutation.mutationfile import Score
 from harness.mutation.outcome import Outcome
 from harness.report.junit import NAME, document
+from harness.report.output import replace
 from harness.report.text import line
-from harness.store import write_atomically
 
 
 def write(directory: Path, score: Score) -> Path:
     """Replace DIRECTORY/junit.xml.  HostError if that cannot be done."""
-    path = directory / NAME
-    try:
-        write_atomically(path, junit(score))
-    except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}") from e
-    return path
+    return replace(directory / NAME, junit(score))
 
 
 def junit(score: Score) -> bytes:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ExitCode, HostError
+from harness.errors import ExitCode
 from harness.mutation.argued import EQUIVALENT, Argument
 from harness.mutation.fate import Fate, exit_code
 from harness.mutation.outcome import Outcome
-from harness.store import write_atomically
+from harness.report.output import replace
 
 SCHEMA = 1
 NAME = "mutate.json"
@@ -79,12 +79,7 @@ class Score:
 
 def write(directory: Path, score: Score) -> Path:
     """Replace DIRECTORY/mutate.json as a whole.  HostError if that cannot be done."""
-    path = directory / NAME
-    try:
-        write_atomically(path, json.dumps(score.data(), indent=1) + "\n")
-    except OSError as e:
-        raise HostError(f"cannot write {path}: {e.strerror}") from e
-    return path
+    return replace(directory / NAME, json.dumps(score.data(), indent=1) + "\n")
 
 
 def is_ours(directory: Path) -> bool:

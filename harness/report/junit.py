@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import junit_xml
 
 from harness import __version__
+from harness.guest.record import numbered
 from harness.report.demands import Shortfall, unmet
 from harness.report.output import replace
 from harness.report.properties import PropertyResult, by_property
@@ -149,7 +150,6 @@ def _lost_text(prop: PropertyResult, workload: WorkloadResult) -> str:
 
 def _attachments(directory: Path, workload: WorkloadResult) -> str:
     """Files of the boot that the workload ran in, in the form of Jenkins' attachments plugin."""
-    boot = "" if workload.boot == 1 else f".{workload.boot}"
-    numbered = (f"console{boot}.log", f"journal{boot}.jsonl", f"evidence{boot}.txt", f"qemu{boot}.cmd")
-    names = (*numbered, "dmesg.txt", "config", "build.log")
+    of_boot = (numbered(name, workload.boot) for name in ("console.log", "journal.jsonl", "evidence.txt", "qemu.cmd"))
+    names = (*of_boot, "dmesg.txt", "config", "build.log")
     return "\n".join(f"[[ATTACHMENT|{fit(str(directory / n))}]]" for n in names if (directory / n).is_file())

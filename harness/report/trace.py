@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.guest.record import numbered
 from harness.journal.reader import Reader, Record
 from harness.report.pagestate import Row, rows_of
+from harness.verdict.replay import chunks
 
-CHUNK = 1 << 16
 MAX_PAIRS = 3  # page maps of one workload
 MAX_SAMPLES = 400  # observations of one workload whose counters are kept
 
@@ -59,11 +60,9 @@ class Trace:
 
 def journals(directory: Path) -> list[Path]:
     """The journals of a cell, boot by boot."""
-    found = []
-    path = directory / "journal.jsonl"
-    while path.is_file():
+    found: list[Path] = []
+    while (path := directory / numbered("journal.jsonl", len(found) + 1)).is_file():
         found.append(path)
-        path = directory / f"journal.{len(found) + 1}.jsonl"
     return found
 
 
@@ -71,11 +70,7 @@ def traces(directory: Path, wanted: Mapping[str, Collection[int]]) -> list[Trace
     """All workloads of a cell in the order they ran.  ``wanted`` are the records at which findings show, by workload."""
     found: list[Trace] = []
     for boot, path in enumerate(journals(directory), start=1):
-        try:
-            with path.open("rb") as f:
-                found += read_traces(iter(lambda f=f: f.read(CHUNK), b""), boot, wanted)  # type: ignore[misc]
-        except OSError:
-            continue
+        found += read_traces(chunks(path), boot, wanted)
     return found
 
 
