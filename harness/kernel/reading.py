@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import CannotJudge
 from harness.kernel import patches
 from harness.source import Source, behaviour, contains
+from harness.source.content import ReadText
 from harness.store import Store
 
 
@@ -21,7 +22,7 @@ class Reading:
     behaviour: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # fields of Semantics: value, and where it is seen
 
 
-def _reader(source: Source, patch_files: Sequence[Path], store: Store) -> contains.Reader:
+def _reader(source: Source, patch_files: Sequence[Path], store: Store) -> ReadText:
     """The tree's files as text.  UsageError for a ready image; BuildError when a patch does not apply."""
     source.spec.need_source("whether it carries the patch is seen in")
     with store.scratch() as scratch:
@@ -42,7 +43,7 @@ def contained(source: Source, patch_files: Sequence[Path], store: Store) -> cont
     return _examined(source, _reader(source, patch_files, store), store)
 
 
-def _examined(source: Source, reader: contains.Reader, store: Store) -> contains.Answer:
+def _examined(source: Source, reader: ReadText, store: Store) -> contains.Answer:
     return contains.examine(reader, store, contains.history(source.root, source.revision))
 
 

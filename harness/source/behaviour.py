@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.csource.statements import Statement, statements
 from harness.csource.tokens import Function, functions, line_of
+from harness.source.content import ReadText
 from harness.source.mechanism import KSM
-
-Reader = Callable[[str], str | None]
-"""A file of the tree by its path, None where there is none."""
 
 _COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:[^"\\\n]|\\.)*"', re.DOTALL)
 
@@ -41,7 +39,7 @@ _THERE = (
 )
 
 
-def examine(read: Reader) -> tuple[Told, ...]:
+def examine(read: ReadText) -> tuple[Told, ...]:
     """What can be told; a file that is not there, or code that has another form, tells nothing."""
     found = [told for row in _THERE if (told := _there(read, *row)) is not None]
     if (text := read(KSM)) is not None:
@@ -50,7 +48,7 @@ def examine(read: Reader) -> tuple[Told, ...]:
     return tuple(found)
 
 
-def _there(read: Reader, field: str, path: str, name: str, behind: str) -> Told | None:
+def _there(read: ReadText, field: str, path: str, name: str, behind: str) -> Told | None:
     text = read(path)
     if text is None:
         return None

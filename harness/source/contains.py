@@ -11,13 +11,13 @@ from __future__ import annotations
 import enum
 import logging
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import CannotJudge
 from harness.source import git, mechanism
 from harness.source.command import neutral_environment, run
+from harness.source.content import ReadText
 from harness.source.mechanism import Piece
 from harness.store import Store
 
@@ -26,9 +26,6 @@ log = logging.getLogger("harness.source")
 COMMIT = "db114b83ab6064d9b1d6ec5650e096c89bd95e25"
 PATCH = Path(__file__).parent / "hold-anon_vma.patch"
 """The commit's part of mm/ksm.c."""
-
-Reader = Callable[[str], str | None]
-"""A file of the tree by its path, None where there is none."""
 
 
 class Presence(enum.StrEnum):
@@ -97,7 +94,7 @@ def history(repository: Path, revision: str) -> str:
     return f"commit {COMMIT[:12]} is {'no' if found else 'an'} ancestor of {revision[:12]}"
 
 
-def examine(read: Reader, store: Store, known: str = "") -> Answer:
+def examine(read: ReadText, store: Store, known: str = "") -> Answer:
     """Look at a tree; ``known`` is its history.  CannotJudge where mm/ksm.c cannot be followed."""
     files = {path: text for path in (mechanism.KSM, *mechanism.AROUND) if (text := read(path)) is not None}
     taken_out = mechanism.KSM in files and as_committed(files[mechanism.KSM], store)

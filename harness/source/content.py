@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -33,6 +33,10 @@ class Tree(Protocol):
 
     def read_all(self, paths: Iterable[str]) -> Iterator[tuple[str, File | None]]:
         """Many files, in any order."""
+
+
+ReadText = Callable[[str], str | None]
+"""The text of a tree's file by its path, None where there is none."""
 
 
 def read_file(root: Path, path: str) -> File | None:
