@@ -177,7 +177,7 @@ class Mismatches:
         op = self.since.last(marks[kind]) if kind in marks else self._op(pte, page)
         self._put(kind, op, pte.mm, area, index, seen, expected)
 
-    def state(self, mm: Mm, area: str, addr: int, index: int, pte: Pte | None, seen: str) -> None:
+    def state(self, mm: Mm, area: str, index: int, pte: Pte | None, seen: str) -> None:
         """A pte that is not in the predicted state: ``seen`` is P, S or N."""
         words = {"P": "present", "S": "swapped", "X": "a special entry", "N": "none"}
         expected = "none"

@@ -204,7 +204,7 @@ class Ksmd:
                 return
         elif self.memory.semantics.cksum_first:
             self._remove_from_tree(item)
-            if not self._settled(item, page) or self._merge_with_zeros(pte, page, vma):
+            if not self._settled(item, page) or self._merge_with_zeros(pte, page):
                 return
         if node is None and self.memory.semantics.stale_node_ends_search and any(n.stale for n in self.tree.nodes()):
             self._lose("a search of the stable tree may have ended at a node without a page, which this kernel does not pass")
@@ -218,7 +218,7 @@ class Ksmd:
                 self.tree.append(item, kpage.node)
                 self.tree.mapped_by_fork += kpage is page
             return
-        if not self.memory.semantics.cksum_first and (not self._settled(item, page) or self._merge_with_zeros(pte, page, vma)):
+        if not self.memory.semantics.cksum_first and (not self._settled(item, page) or self._merge_with_zeros(pte, page)):
             return
         self._unstable_search_insert(item, pte, page, vma)
 
@@ -242,7 +242,7 @@ class Ksmd:
         item.checksum = self._checksum(page)
         return False
 
-    def _merge_with_zeros(self, pte: Pte, page: Page, vma: Vma) -> bool:
+    def _merge_with_zeros(self, pte: Pte, page: Page) -> bool:
         """use_zero_pages: the pte maps the page of zeros, and its item stays without a tree."""
         if not self.use_zero_pages or self._checksum(page) != ZEROS:
             return False

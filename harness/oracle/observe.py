@@ -215,7 +215,7 @@ class _Comparison:
         self.resync.append(_Resync(mm, start + i, kind, value, ksm))
         if pte is not None and _told_by_pageout(pte, kind):
             return
-        self.found.state(mm, area, start + i, i, pte, kind)
+        self.found.state(mm, area, i, pte, kind)
 
     def _follow(self, r: _Resync) -> None:
         """Let the model have what was observed."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from harness import graph
 from harness.oracle.address_space import Mm, Vma
 from harness.oracle.anon_vma import AnonVma
-from harness.oracle.model import Model
 from harness.oracle.trees import Item, State
 from harness.oracle.witness.lists import state
 from harness.oracle.witness.matching import Match, named, place
@@ -63,7 +62,7 @@ class Isomorphism:
         return list(self._kernel.items())
 
 
-def compare_rmap(match: Match, model: Model, pairs: Isomorphism) -> Iterator[Mismatch]:
+def compare_rmap(match: Match, pairs: Isomorphism) -> Iterator[Mismatch]:
     """vmas first, as they say which anon_vma is which; then what the items hold, then the anon_vmas themselves."""
     pairs.forget_freed()
     odd: set[Mm] = set()  # with other vmas, so that what is linked is too

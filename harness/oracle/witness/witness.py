@@ -135,7 +135,7 @@ class Witness:
         if self._adrift or match.unseen:
             self._note(self._adrift or f"the mm of {', '.join(mm.name for mm in match.unseen)} was not found")
             return
-        yield from compare_rmap(match, self.model, self._pairs)
+        yield from compare_rmap(match, self._pairs)
         if self._pairs.ancestors and ANCESTORS not in self._remarks:
             self._remarks.append(ANCESTORS)
         if ahead or self.model.memory.unsure:
