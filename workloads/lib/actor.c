@@ -42,6 +42,48 @@ static long futex(uint32_t *word, int op, uint32_t value,
 	return syscall(SYS_futex, word, op, value, timeout, NULL, 0);
 }
 
+static long do_map(struct slot *s)
+{
+	void *at = mmap((void *)s->addr, s->bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	return at == (void *)s->addr ? 0 : -1;
+}
+
+static void do_fill(struct slot *s)
+{
+	for (size_t at = 0; at < s->bytes; at += page_size()) {
+		fill_page((uint64_t *)(s->addr + at), s->tag);
+		s->tag += s->step;
+	}
+}
+
+static void do_read(struct slot *s)
+{
+	for (size_t at = 0; at < s->bytes; at += page_size())
+		(void)*(volatile char *)(s->addr + at);
+}
+
+/* A fork whose child the director reaps, as if it were its own. */
+static long do_fork(struct slot *s)
+{
+	pid_t pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+
+	if (!pid)
+		serve(s->child);
+	s->child->pid = pid;
+	return pid < 0 ? -1 : 0;
+}
+
+static long do_lock(struct slot *s)
+{
+	long rc = syscall(SYS_mlock2, s->addr, s->bytes, s->advice);
+
+	if (rc < 0 && errno == ENOSYS && !s->advice)
+		return mlock((void *)s->addr, s->bytes);
+	return rc;
+}
+
 static long do_pin(struct slot *s)
 {
 	struct iovec iov = { (void *)s->addr, s->bytes };
@@ -107,37 +149,26 @@ static long do_putback(struct slot *s)
 	return count;
 }
 
-static void do_exec(struct slot *s)
+static long do_exec(struct slot *s)
 {
 	char fd[16], index[16];
 
 	snprintf(fd, sizeof(fd), "%d", slots_fd);
 	snprintf(index, sizeof(index), "%zu", (size_t)(s - slots));
-	execl("/init", "actor", fd, index, NULL);
+	return execl("/init", "actor", fd, index, NULL);
 }
 
 static void perform(struct slot *s)
 {
-	unsigned long end = s->addr + s->bytes;
-	volatile char *p;
-	pid_t pid;
-
 	switch (s->request) {
 	case REQ_MAP:
-		if (mmap((void *)s->addr, s->bytes, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-			 -1, 0) != (void *)s->addr)
-			s->rc = -1;
+		s->rc = do_map(s);
 		break;
 	case REQ_FILL:
-		for (unsigned long at = s->addr; at < end; at += page_size()) {
-			fill_page((uint64_t *)at, s->tag);
-			s->tag += s->step;
-		}
+		do_fill(s);
 		break;
 	case REQ_READ:
-		for (p = (char *)s->addr; p < (char *)end; p += page_size())
-			(void)*p;
+		do_read(s);
 		break;
 	case REQ_VERIFY:
 		verify_pages(s);
@@ -146,18 +177,12 @@ static void perform(struct slot *s)
 		s->rc = madvise((void *)s->addr, s->bytes, s->advice);
 		break;
 	case REQ_FORK:
-		/* A fork whose child the director reaps, as if it were its own. */
-		pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
-		if (!pid)
-			serve(s->child);
-		s->child->pid = pid;
-		s->rc = pid < 0 ? -1 : 0;
+		s->rc = do_fork(s);
 		break;
 	case REQ_EXIT:
 		_exit(0);
 	case REQ_EXEC:
-		do_exec(s);
-		s->rc = -1;
+		s->rc = do_exec(s);
 		break;
 	case REQ_MUNMAP:
 		s->rc = munmap((void *)s->addr, s->bytes);
@@ -166,9 +191,7 @@ static void perform(struct slot *s)
 		s->rc = mprotect((void *)s->addr, s->bytes, s->advice);
 		break;
 	case REQ_MLOCK:
-		s->rc = syscall(SYS_mlock2, s->addr, s->bytes, s->advice);
-		if (s->rc < 0 && errno == ENOSYS && !s->advice)
-			s->rc = mlock((void *)s->addr, s->bytes);
+		s->rc = do_lock(s);
 		break;
 	case REQ_MUNLOCK:
 		s->rc = munlock((void *)s->addr, s->bytes);

@@ -295,17 +295,85 @@ void reclaim_failing(void)
 	reclaim();
 }
 
+/* What a reclaim has come to.  Times are in ms. */
+struct progress {
+	struct actor *z;
+	struct picture before, last, now;
+	struct attempt attempt;		/* not told yet: the next may be like it */
+	long long start, changed, gone_at;
+	size_t unchanged, lingering;	/* attempts, page frames */
+	bool control_gone;
+};
+
+static void note_attempt(struct progress *p, int error)
+{
+	take(&p->now);
+	if (p->attempt.times && same_states(&p->last, &p->now)) {
+		p->attempt.times++;
+		p->unchanged++;
+	} else {
+		if (p->attempt.times)
+			j_attempt(&p->attempt, &p->last);
+		p->attempt = (struct attempt){ error, now_ms() - p->start, 1 };
+		p->changed = now_ms();
+		p->unchanged = 0;
+	}
+	memcpy(p->last.entries, p->now.entries, p->now.count * 8);
+}
+
+/* Why a further attempt would be of no use; NULL as long as it may be. */
+static const char *why_over(struct progress *p)
+{
+	bool gone = all_gone(&p->now, p->z, &p->control_gone) && walks_complete();
+	bool written;
+
+	/* The frames themselves go when the swap device is done. */
+	if (gone) {
+		p->gone_at = p->gone_at ? p->gone_at : now_ms();
+		p->lingering = count_lingering(&p->before, &p->now, &written);
+		if ((written && p->lingering <= pinned_pages()) ||
+		    now_ms() > p->gone_at + patient(LINGER_MS))
+			return "done";
+	} else if (p->control_gone && p->unchanged >= QUIET_ATTEMPTS &&
+		   now_ms() > p->changed + patient(QUIET_MS)) {
+		p->lingering = count_lingering(&p->before, &p->now, &written);
+		return "quiet";
+	}
+	return NULL;
+}
+
+/* Attempts until it is over; gives why it is, and how many allocations were made to fail. */
+static const char *try_all(struct progress *p, const char *memcg,
+			   unsigned int *failures)
+{
+	while (now_ms() < p->start + patient(DEADLINE_MS)) {
+		int error = short_of_pages ? try_short_of_pages(memcg, p->z, failures) :
+			try_once(memcg, p->z);
+		const char *why;
+
+		short_of_pages = false;
+		walks_collect();
+		note_attempt(p, error);
+		why = why_over(p);
+		if (why)
+			return why;
+		if (p->unchanged)
+			stir(p->z);
+		usleep(p->unchanged < 5 ? 2000 : 50000);
+	}
+	return "deadline";
+}
+
 void reclaim_memcg(const char *memcg)
 {
 	struct actor *z = control_of(memcg);
-	struct picture before = new_picture(), last = new_picture();
-	struct picture now = new_picture();
-	struct attempt attempt = { .times = 0 };
-	long long start = now_ms(), changed = start, gone_at = 0;
-	size_t lingering = 0, unchanged = 0;
-	const char *why = "deadline";
-	bool gone, control, written, failing = short_of_pages;
+	struct progress p = {
+		.z = z, .before = new_picture(), .last = new_picture(),
+		.now = new_picture(), .start = now_ms(),
+	};
+	bool failing = short_of_pages;
 	unsigned int failures = 0;
+	const char *why;
 
 	/* A control that is out already would prove nothing: bring it back. */
 	read_pages(z, "z", 0, ALL_PAGES);
@@ -317,64 +385,26 @@ void reclaim_memcg(const char *memcg)
 	if (failing)
 		j_failing(ATOMIC_PAGES, 0);
 	op_go();
-	take(&before);
+	take(&p.before);
 	walks_begin();
 	ret_begin(0, 0);
 	j_open("attempts", '[');
-	while (now_ms() < start + patient(DEADLINE_MS)) {
-		int error = short_of_pages ? try_short_of_pages(memcg, z, &failures) :
-			try_once(memcg, z);
-
-		short_of_pages = false;
-		walks_collect();
-		take(&now);
-		if (attempt.times && same_states(&last, &now)) {
-			attempt.times++;
-			unchanged++;
-		} else {
-			if (attempt.times)
-				j_attempt(&attempt, &last);
-			attempt = (struct attempt){ error, now_ms() - start, 1 };
-			changed = now_ms();
-			unchanged = 0;
-		}
-		memcpy(last.entries, now.entries, now.count * 8);
-		gone = all_gone(&now, z, &control) && walks_complete();
-		/* The frames themselves go when the swap device is done. */
-		if (gone) {
-			gone_at = gone_at ? gone_at : now_ms();
-			lingering = count_lingering(&before, &now, &written);
-			if ((written && lingering <= pinned_pages()) ||
-			    now_ms() > gone_at + patient(LINGER_MS)) {
-				why = "done";
-				break;
-			}
-		} else if (control && unchanged >= QUIET_ATTEMPTS &&
-			   now_ms() > changed + patient(QUIET_MS)) {
-			lingering = count_lingering(&before, &now, &written);
-			why = "quiet";
-			break;
-		}
-		if (unchanged)
-			stir(z);
-		usleep(unchanged < 5 ? 2000 : 50000);
-	}
+	why = try_all(&p, memcg, &failures);
 	if (needs_ballast())
 		drop_ballast(z);
 	memcg_reclaimed();
-	j_attempt(&attempt, &last);
+	j_attempt(&p.attempt, &p.last);
 	j_close(']');
-	all_gone(&now, z, &control);
 	j_walks();
 	if (failing)
 		j_int("failed", failures);
-	j_str("control", control ? "gone" : "stuck");
-	j_int("lingering", lingering);
+	j_str("control", p.control_gone ? "gone" : "stuck");
+	j_int("lingering", p.lingering);
 	j_str("why", why);
 	ret_end();
 	for_each_area(a, area)
 		memset(area->keep, 0, area->npages);
-	free(before.entries);
-	free(last.entries);
-	free(now.entries);
+	free(p.before.entries);
+	free(p.last.entries);
+	free(p.now.entries);
 }

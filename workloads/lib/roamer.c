@@ -158,6 +158,26 @@ static void advise(struct place *p, int advice)
 	mark(p, advice == MADV_MERGEABLE);
 }
 
+static void drop(struct place *p)
+{
+	madvise(p->start, p->bytes, MADV_DONTNEED);
+	write_some(p);
+}
+
+static void protect_briefly(const struct place *p)
+{
+	mprotect(p->start, p->bytes, PROT_READ);
+	verify_some(p);
+	mprotect(p->start, p->bytes, PROT_READ | PROT_WRITE);
+}
+
+static void lock_briefly(const struct place *p)
+{
+	syscall(SYS_mlock2, p->start, p->bytes, 1 /* MLOCK_ONFAULT */);
+	read_some(p);
+	munlock(p->start, p->bytes);
+}
+
 static void make_anew(struct place *p)
 {
 	munmap(p->start, p->bytes);
@@ -293,21 +313,16 @@ static void act_once(struct roamer *me, enum deed deed)
 		make_anew(&p);
 		break;
 	case DONTNEED:
-		madvise(p.start, p.bytes, MADV_DONTNEED);
-		write_some(&p);
+		drop(&p);
 		break;
 	case PAGEOUT:
 		madvise(p.start, p.bytes, MADV_PAGEOUT);
 		break;
 	case PROTECT:
-		mprotect(p.start, p.bytes, PROT_READ);
-		verify_some(&p);
-		mprotect(p.start, p.bytes, PROT_READ | PROT_WRITE);
+		protect_briefly(&p);
 		break;
 	case LOCK:
-		syscall(SYS_mlock2, p.start, p.bytes, 1 /* MLOCK_ONFAULT */);
-		read_some(&p);
-		munlock(p.start, p.bytes);
+		lock_briefly(&p);
 		break;
 	case PIN:
 		pin_briefly(&p);
