@@ -13,7 +13,7 @@ _ERRORS = (
     re.compile(r"(?P<file>[^\s:]+):(?P<line>\d+): Error: .*"),
     re.compile(r"(?P<file>[^\s:]+):(?P<line>\d+): (?:syntax error|can't open file|recursive inclusion).*"),
     re.compile(r"(?P<file>[^\s:(]+)(?:\([^)]*\))?:.*undefined reference to .*"),
-    re.compile(r"(?:\S*-)?ld(?:\.\w+)?: (?!warning|.*: in function ).*"),
+    re.compile(r"(?:\S*-)?ld(?:\.\w+)?: (?!warning|NOTE|.*: in function ).*"),
     re.compile(r"ERROR: modpost: .*"),
     re.compile(r"(?:/bin/)?(?:ba|da)?sh: (?:line )?(?:\d+: )?\S+: (?:command )?not found"),
     re.compile(r"(?:[\w./-]+: )?(?:fatal )?error: .*", re.IGNORECASE),

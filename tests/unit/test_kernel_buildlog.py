@@ -45,6 +45,10 @@ TAIL = (
             "ld: warning: orphan section\nld: cannot find -lfoo: No such file or directory\n",
             "ld: cannot find -lfoo: No such file or directory",
         ),
+        (
+            "ld: warning: missing .note.GNU-stack section\nld: NOTE: This behaviour is deprecated\nld: cannot find -lfoo\n",
+            "ld: cannot find -lfoo",
+        ),
         ("/bin/sh: 1: flex: not found\n", "/bin/sh: 1: flex: not found (install it)"),
         ("/bin/sh: line 1: bison: command not found\n", "/bin/sh: line 1: bison: command not found (install it)"),
         (f"{SRC}/Makefile:716: *** Cannot find a vmlinux.  Stop.\n", "Makefile:716: *** Cannot find a vmlinux.  Stop."),
