@@ -93,7 +93,7 @@ static void poison(void)
 	struct actor *e = spawn("E");
 
 	map_area(e, "a", 2 * page_size());
-	fill(e, "a", 0, 2, 1, 0);
+	fill(e, "a", 0, 2, 7000001, 0);	/* poisoned.c has the reason */
 	mergeable(e, "a", 0, ALL_PAGES);
 	scan(3);
 	hwpoison(e, "a", 0, false);

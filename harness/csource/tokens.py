@@ -96,13 +96,15 @@ def functions(text: str) -> Iterator[Function]:
             index = closing(tokens, index) + 1
             continue
         if token.kind == "name" and index + 1 < len(tokens) and tokens[index + 1].text == "(":
-            end = closing(tokens, index + 1)
-            if end + 1 < len(tokens) and tokens[end + 1].text == "{":
-                last = closing(tokens, end + 1)
-                yield Function(token.text, tuple(tokens[end + 1 : last + 1]), tuple(tokens[index + 2 : end]), token.start)
+            end = past = closing(tokens, index + 1)
+            while [t.text for t in tokens[past + 2 : past + 3]] == ["("] and tokens[past + 1].text.startswith("__"):
+                past = closing(tokens, past + 2)  # __releases(ptl) and the like
+            if past + 1 < len(tokens) and tokens[past + 1].text == "{":
+                last = closing(tokens, past + 1)
+                yield Function(token.text, tuple(tokens[past + 1 : last + 1]), tuple(tokens[index + 2 : end]), token.start)
                 index = last + 1
                 continue
-            index = end + 1
+            index = past + 1
             continue
         index += 1
 

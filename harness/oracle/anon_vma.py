@@ -66,21 +66,22 @@ def _link(vma: Vma, anon_vma: AnonVma) -> None:
     anon_vma.vmas[vma] = None
 
 
-def clone(dst: Vma, src: Vma) -> None:
+def clone(dst: Vma, src: Vma, *, reuses: bool = True) -> None:
     """anon_vma_clone: link ``dst`` wherever ``src`` is linked, oldest first.
 
-    When ``dst`` has no anon_vma of its own yet (fork), one with no vma and fewer than two children is used again.
+    When ``dst`` has no anon_vma of its own yet (fork), one with no vma and fewer than two children is used again, in kernels
+    that do so (``reuses``).
     """
     for anon_vma in src.chain:
         _link(dst, anon_vma)
-        reuse = anon_vma.num_children < 2 and anon_vma.num_active_vmas == 0
+        reuse = reuses and anon_vma.num_children < 2 and anon_vma.num_active_vmas == 0
         if dst.anon_vma is None and src.anon_vma is not None and reuse:
             dst.anon_vma = anon_vma
     if dst.anon_vma is not None:
         dst.anon_vma.num_active_vmas += 1
 
 
-def fork(child: Vma, parent: Vma, era: str) -> None:
+def fork(child: Vma, parent: Vma, era: str, *, reuses: bool = True) -> None:
     """anon_vma_fork: the child's vma is linked in all of the parent's anon_vmas, and gets one of its own."""
     if parent.anon_vma is None:
         return
@@ -88,7 +89,7 @@ def fork(child: Vma, parent: Vma, era: str) -> None:
         child.anon_vma = parent.anon_vma
         clone(child, parent)
         return
-    clone(child, parent)
+    clone(child, parent, reuses=reuses)
     if child.anon_vma is None:
         child.anon_vma = AnonVma(parent.anon_vma.cache, parent.anon_vma)
         child.anon_vma.num_active_vmas += 1

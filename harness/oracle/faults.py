@@ -91,10 +91,10 @@ def _shared_page(memory: Memory, pte: Pte, vma: Vma) -> Page:
 
 
 def wp_fault(memory: Memory, pte: Pte, vma: Vma) -> Page:
-    """do_wp_page: write to a present, write-protected pte; a KSM page is never reused."""
+    """do_wp_page: write to a present, write-protected pte; most kernels never use a KSM page again."""
     page = pte.page
     assert page is not None
-    if page.ksm:
+    if page.ksm and not _takes_ksm(memory, page, vma.index_of(pte.addr)):
         memory.cow_ksm += 1
         return _copy(memory, pte, vma)
     if page.exclusive or _sole_user(memory, page):
@@ -107,6 +107,15 @@ def wp_fault(memory: Memory, pte: Pte, vma: Vma) -> Page:
     return _copy(memory, pte, vma)
 
 
+def _takes_ksm(memory: Memory, page: Page, index: int) -> bool:
+    """reuse_ksm_page: a KSM page with nobody else's reference becomes an ordinary one, and its stable node stale."""
+    alone = page.mapcount == 1 and not page.extra_refs and page.entry is None
+    if not memory.semantics.wp_reuses_ksm or not alone or page.node is None:
+        return False
+    page.ksm, page.node, page.index = False, None, index
+    return True
+
+
 def _own_anon_vma(memory: Memory, pte: Pte, vma: Vma) -> AnonVma:
     """The vma's own anon_vma."""
     return pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
@@ -114,11 +123,13 @@ def _own_anon_vma(memory: Memory, pte: Pte, vma: Vma) -> AnonVma:
 
 def _sole_user(memory: Memory, page: Page) -> bool:
     """Is our mapping the page's only reference, once its swap slot is given back?"""
-    if page.mapcount != 1 or page.extra_refs or page.compound is not None:  # "not reuse subpages"
+    if page.mapcount != 1 or page.compound is not None:  # "not reuse subpages"
+        return False
+    if page.extra_refs and not memory.semantics.wp_counts_users:
         return False
     if page.entry is None:
         return True
-    if page.entry.ptes or not memory.semantics.swap_ptes_keep_exclusive:
+    if page.entry.ptes or not (memory.semantics.swap_ptes_keep_exclusive or memory.semantics.wp_counts_users):
         return False
     memory.uncache(page)
     return True
@@ -193,7 +204,10 @@ def _needs_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> bool:
     if page.ksm:
         return page.node is None or memory.unmerging
     own = pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
-    return page.anon_vma is not None and (page.index != vma.index_of(pte.addr) or page.anon_vma.root is not own.root)
+    if page.anon_vma is None:
+        return False
+    mine = page.anon_vma.root is own.root if memory.semantics.swap_cache_by_root else page.anon_vma is own
+    return not mine or page.index != vma.index_of(pte.addr)
 
 
 def _might_need_to_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> Page:

@@ -17,12 +17,15 @@ from harness.oracle.judge import Difference, pages, who
 from harness.oracle.memory import Memory, Page, Pte
 from harness.oracle.model import Model
 from harness.oracle.operations import pages_of
+from harness.oracle.poison import UNTOLD
 from harness.oracle.reclaimed import has_item, places_of
 from harness.oracle.records import Fields
 
 
-def movable(page: Page) -> bool:
+def movable(memory: Memory, page: Page) -> bool:
     """Migration must succeed: try_to_migrate finds every pte, and nobody else holds a reference (folio_migrate_mapping)."""
+    if page.ksm and not memory.semantics.migrates_ksm:
+        return False
     return not page.extra_refs and rmap.reachable(page) == page.ptes
 
 
@@ -65,7 +68,9 @@ def soft_offline(model: Model, op: Fields, ret: Fields) -> list[Difference]:
         if page is None or page.poisoned:
             continue
         page.referenced = None  # get_user_pages_fast
-        expected = movable(page)
+        expected = movable(model.memory, page)
+        if op.text("via") == "madvise" and not (model.semantics.madvise_tells_offline or poisoned):
+            error = error or UNTOLD
         if not page.unsure:
             if error and expected:
                 wrong.put(wrong.stayed, page, error)
@@ -107,7 +112,7 @@ def move_pages(model: Model, op: Fields, ret: Fields) -> list[Difference]:
         if page is None or page in seen or was < 0:
             continue
         seen.add(page)
-        expected = was != target and movable(page) and (everything or page.mapcount == 1)
+        expected = was != target and movable(model.memory, page) and (everything or page.mapcount == 1)
         if not page.unsure:
             if expected and is_ != target:
                 wrong.put(wrong.stayed, page)

@@ -89,14 +89,14 @@ class Model:
         self._pins.share(child, parent)
         self._inherit_counters(child, parent)
         child.merge_any = parent.merge_any
-        era = self.semantics.era
+        era, reuses = self.semantics.era, self.semantics.reuses_anon_vmas
         if parent.other is not None:
             child.other = _other_vma(child)
-            anon_vma.fork(child.other, parent.other, era)
+            anon_vma.fork(child.other, parent.other, era, reuses=reuses)
         for old in parent.vmas:
             new = child.insert(old.start, old.end - old.start)
             new.flags, new.pgoff = replace(old.flags, locked=False, onfault=False), old.pgoff
-            anon_vma.fork(new, old, era)
+            anon_vma.fork(new, old, era, reuses=reuses)
         for pte in parent.ptes.values():
             vma = parent.vma_at(pte.addr)
             if vma is not None and vma.anon_vma is not None:  # else vma_needs_copy says no

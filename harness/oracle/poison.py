@@ -16,6 +16,7 @@ from harness.oracle.reclaimed import has_item, places_of, where
 from harness.oracle.records import Fields
 
 _REFUSED = "memory_failure() cannot handle KSM pages before 6.4 (hwpoison_user_mappings), and leaves all mappers alone"
+UNTOLD = "an error that madvise() does not tell"
 _TAKEN = "hwpoison_user_mappings takes the page from every mapper"
 
 
@@ -29,6 +30,8 @@ def hwpoison(model: Model, op: Fields, ret: Fields) -> list[Difference]:
     if page is None or page.poisoned or page.entry is not None:
         raise op.fail("poisons a page that is not there, poisoned already or in the swap cache: the model cannot follow")
     taken = model.semantics.hwpoison_takes_ksm or not page.ksm
+    if not taken and not model.semantics.madvise_tells_poison:
+        error = error or UNTOLD
     early = taken and op.flag("early")
     found = [] if page.unsure else list(_compare(page, taken, error, ret.flag("poisoned")))
     if not page.ksm:

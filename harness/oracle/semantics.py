@@ -46,6 +46,24 @@ class Semantics:
     # A swap pte remembers that its page was PageAnonExclusive (5.19 on: __HAVE_ARCH_PTE_SWP_EXCLUSIVE); before, a
     # page whose swap cache cannot be dropped is copied.
     swap_ptes_keep_exclusive: bool = True
+    # A page that one pte maps and no swap pte means is written to where it is, whoever else has a reference (mm/memory.c:
+    # do_wp_page asks reuse_swap_page, before 5.9).  Since, a reference more makes it a copy.
+    wp_counts_users: bool = False
+    # The same of a KSM page, which is an ordinary one then, where nobody has another reference (mm/ksm.c: reuse_ksm_page, 5.1
+    # to 5.8).
+    wp_reuses_ksm: bool = False
+    # A page in the swap cache serves all that have its anon_vma's root (mm/ksm.c: ksm_might_need_to_copy).  Before 2.6.36 it
+    # does those only whose own anon_vma it is.
+    swap_cache_by_root: bool = True
+    # A KSM page can be moved (3.9 on).  Before, only off memory that goes (mm/migrate.c: unmap_and_move, "offlining").
+    migrates_ksm: bool = True
+    # madvise() says that a page could not be taken out of use (mm/madvise.c: madvise_hwpoison; before 3.13 a "ret" inside of
+    # another loses it), and that a memory error could not be handled ("Ignore return value for now", before 4.5).
+    madvise_tells_offline: bool = True
+    madvise_tells_poison: bool = True
+    # A child's vma may take over an anon_vma of its ancestors that has no vma of its own any more (mm/rmap.c: anon_vma_clone,
+    # 4.0 on).
+    reuses_anon_vmas: bool = True
     # mlock sets PG_mlocked on every page that is present, KSM pages too (mm/mlock.c since 5.18: mlock_pte_range).
     # Before, a KSM pte of a writable area stayed unmarked (mm/gup.c refuses a read-only pte under FOLL_WRITE), and munlock
     # counted nothing but asked all other mappers (mm/rmap.c: try_to_munlock).
@@ -93,7 +111,8 @@ def _era(hello: Mapping[str, Any]) -> str:
 
 UNSHOWN = (
     "cksum_first", "single_dup_leaves_chain", "stale_node_ends_search", "has_merge_any", "swap_ptes_keep_exclusive",
-    "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "xxh64_checksum",
+    "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root",
+    "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum",
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 
@@ -119,11 +138,14 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
 
     Where a behaviour leaves no trace there (``UNSHOWN``), one that came at about the same time stands for it, for want of
     anything better: smart_scan (6.7) for the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19),
-    general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes on behind a stale node (4.4).
+    general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes on behind a stale node (4.4), anon_vmas
+    that are used again (4.0), madvise (4.5) and do_wp_page (5.9), merge_across_nodes or any later file (3.9) for migration and
+    madvise (3.13).
     """
     files, events, proc = (_names(hello, k) for k in ("ksm_files", "vmstat_keys", "proc_files"))
     smart = "smart_scan" in files
     cow = "cow_ksm" in events
+    chains = "max_page_sharing" in files
     return Semantics(
         era=_era(hello),
         cksum_first=smart,
@@ -131,8 +153,13 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         has_swpin_copy="ksm_swpin_copy" in events,
         has_merging_pages="ksm_merging_pages" in proc,
         has_ksm_stat="ksm_stat" in proc,
-        has_chains="max_page_sharing" in files,
-        stale_node_ends_search="max_page_sharing" not in files,
+        has_chains=chains,
+        stale_node_ends_search=not chains,
+        wp_counts_users=not chains,
+        reuses_anon_vmas=chains,
+        migrates_ksm=bool(files & _LATER_FILES),
+        madvise_tells_offline=bool(files & _LATER_FILES),
+        madvise_tells_poison=chains,
         has_zero_pages_counter="ksm_zero_pages" in files,
         has_merge_any="general_profit" in files,
         single_dup_leaves_chain="advisor_mode" in files,

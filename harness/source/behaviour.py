@@ -45,6 +45,7 @@ def examine(read: ReadText) -> tuple[Told, ...]:
     if (text := read(KSM)) is not None:
         with contextlib.suppress(ValueError):  # no C that can be followed: then it is measured
             found += _of_ksm(text)
+    found += _of_pages(read)
     return tuple(found)
 
 
@@ -54,7 +55,64 @@ def _there(read: ReadText, field: str, path: str, name: str, behind: str) -> Tol
         return None
     bare = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
     found = re.search(rf"\b{name}\b\s*{re.escape(behind)}", bare)
-    return Told(field, found is not None, f"{path}:{line_of(text, found.start())} {name}" if found else f"no {name} in {path}")
+    if found is None:
+        return Told(field, False, f"no {name} in {path}")
+    return Told(field, True, f"{path}:{line_of(text, found.start())} {found[0].rstrip('( ')}")
+
+
+def _known(read: Reader, path: str) -> dict[str, Function]:
+    """A file's functions by name, the first of a name; none where it is not there, or no C that can be followed."""
+    known: dict[str, Function] = {}
+    with contextlib.suppress(ValueError):
+        for function in functions(read(path) or ""):
+            known.setdefault(function.name, function)
+    return known
+
+
+# The field, names of which one makes it true, and where they are looked for: in the first of these functions that is there.
+_CALLS = (
+    ("wp_counts_users", ("reuse_swap_page",), (("mm/memory.c", "do_wp_page"),)),
+    ("wp_reuses_ksm", ("reuse_ksm_page",), (("mm/memory.c", "do_wp_page"),)),
+    ("swap_cache_by_root", ("root",), ((KSM, "ksm_might_need_to_copy"), ("include/linux/ksm.h", "ksm_might_need_to_copy"))),
+    ("reuses_anon_vmas", ("num_active_vmas", "degree", "maybe_reuse_anon_vma"), (("mm/rmap.c", "anon_vma_clone"),)),
+)
+
+
+def _of_pages(read: Reader) -> Iterator[Told]:
+    files = {path: _known(read, path) for path in ("mm/memory.c", "mm/migrate.c", "mm/rmap.c", KSM, "include/linux/ksm.h")}
+
+    def told(field: str, found: bool, path: str, function: Function, at: int | None) -> Told:
+        line = line_of(read(path) or "", function.start if at is None else at)
+        return Told(field, found, f"{path}:{line} {function.name}")
+
+    for field, names, places in _CALLS:
+        for path, where in places:
+            if (function := files[path].get(where)) is not None:
+                at = next((at for name in names if (at := _first(function, name)) is not None), None)
+                yield told(field, at is not None, path, function, at)
+                break
+    advice = _known(read, "mm/madvise.c")
+    if (function := advice.get("madvise_hwpoison") or advice.get("madvise_inject_error")) is not None:
+        words = " ".join(token.text for token in function.tokens)
+        yield Told("madvise_tells_offline", words.count("int ret") < 2, f"mm/madvise.c {function.name}")
+        yield Told("madvise_tells_poison", "ret = memory_failure (" in words, f"mm/madvise.c {function.name}")
+    if files["mm/migrate.c"]:
+        for moves in files["mm/migrate.c"].values():
+            at = _refuses_ksm(moves)
+            if at is not None:
+                yield told("migrates_ksm", False, "mm/migrate.c", moves, at)
+                break
+        else:
+            yield Told("migrates_ksm", True, "nothing in mm/migrate.c refuses a KSM page unless memory goes")
+
+
+def _refuses_ksm(function: Function) -> int | None:
+    """Offset of ``PageKsm(page) && !offlining``."""
+    words = [token.text for token in function.tokens]
+    for i, word in enumerate(words):
+        if word == "PageKsm" and words[i + 4 : i + 7] == ["&&", "!", "offlining"]:
+            return function.tokens[i].start
+    return None
 
 
 def _of_ksm(text: str) -> Iterator[Told]:

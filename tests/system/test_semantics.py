@@ -31,7 +31,9 @@ def test_what_debians_sources_tell() -> None:
         name = directory.parent.name.split("-")[1]
         told = {t.field: t.value for t in behaviour.examine(lambda path: _text(directory / path))}  # noqa: B023
         yes: set[str] = {"5.10": set(), "6.1": SINCE_5_19}.get(name, SINCE_5_19 | LATER)
-        assert told == {field: field in yes for field in SINCE_5_19 | LATER | {"stale_node_ends_search"}}, name
+        before = {"stale_node_ends_search", "wp_counts_users", "wp_reuses_ksm"}
+        since = {"swap_cache_by_root", "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison"}
+        assert told == {field: field in yes | since for field in SINCE_5_19 | LATER | before | since}, name
 
 
 def _text(path: Path) -> str | None:

@@ -20,8 +20,10 @@ MAX_ACTORS = 6
 SEMANTICS = [
     Semantics(),
     Semantics(cksum_first=True, merging_inherited_at_fork=False),
-    Semantics(era="2.6.33", has_chains=False, swap_ptes_keep_exclusive=False, mlock_marks_ksm=False),
+    Semantics(era="2.6.33", has_chains=False, swap_ptes_keep_exclusive=False, mlock_marks_ksm=False, wp_counts_users=True),
     Semantics(swap_ptes_keep_exclusive=False, mlock_marks_ksm=False),
+    Semantics(swap_ptes_keep_exclusive=False, swap_cache_by_root=False, reuses_anon_vmas=False, wp_counts_users=True),
+    Semantics(swap_ptes_keep_exclusive=False, wp_counts_users=True, wp_reuses_ksm=True),
 ]
 actors = st.integers(0, MAX_ACTORS - 1)
 first = st.integers(0, PAGES - 1)

@@ -129,6 +129,35 @@ def test_compaction_may_move_all() -> None:
     assert story.findings == []
 
 
+def test_before_3_9_a_ksm_page_is_not_moved() -> None:
+    story = forked(semantics=Semantics(migrates_ksm=False))
+    offline(story, "P1", [[N, "EIO", False]])
+    story.observe(migrated(0))
+    assert story.findings == []
+    offline(story, "P1", [[N, "", True]])
+    assert story.signatures == ["P19:wrongly-migrated:soft_offline"]
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_before_3_13_madvise_tells_no_error_and_the_frame_says_whether_it_was_left(moves: bool) -> None:
+    story = forked(semantics=Semantics(migrates_ksm=moves, madvise_tells_offline=False))
+    offline(story, "P1", [[N, "", moves]])
+    story.observe(migrated(N * moves))
+    assert story.findings == []
+    offline(story, "P1", [[N, "", not moves]])
+    assert story.signatures == ["P19:not-migrated:soft_offline" if moves else "P19:wrongly-migrated:soft_offline"]
+
+
+def test_before_4_5_madvise_tells_nothing_of_an_error_that_could_not_be_handled() -> None:
+    story = forked(semantics=Semantics(madvise_tells_poison=False), p="P21")
+    poison(story, "P1", 3)
+    assert story.findings == []
+    assert story.states("P1") == story.states("C") == "K" * N
+    story = forked(semantics=Semantics(), p="P21")
+    poison(story, "P1", 3)
+    assert story.signatures == ["P21:hwpoison-taken:hwpoison"]
+
+
 def test_a_page_that_stays_without_reason_is_found() -> None:
     story = forked()
     offline(story, "P1", [[N, "EBUSY", False]])

@@ -278,6 +278,9 @@ def test_semantics_of_earlier_kernels() -> None:
     assert lts.era == "avc"
     first = semantics_from_hello({"ksm_files": ["full_scans", "pages_shared", "run"], "vmstat_keys": [], "proc_files": []})
     assert first.era == "2.6.33" and not first.has_chains and first.stale_node_ends_search
+    assert first.wp_counts_users and not (first.migrates_ksm or first.reuses_anon_vmas)
+    nodes = semantics_from_hello({"ksm_files": ["full_scans", "merge_across_nodes", "pages_shared", "run"]})
+    assert nodes.migrates_ksm and nodes.wp_counts_users
 
 
 @pytest.mark.parametrize(("slabs", "era"), [(["anon_vma"], "2.6.33"), (["anon_vma", "anon_vma_chain"], "avc")])

@@ -220,6 +220,18 @@ def test_p16_order_p2_p1_child() -> None:
     assert measured == [0, N, 2 * N]
 
 
+def test_p16_before_2_6_36_the_swap_cache_serves_relatives_only_by_the_same_anon_vma() -> None:
+    story = Story(Semantics(swap_cache_by_root=False), p="P16")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.reclaim()
+    measured = []
+    for actor in ("P1", "C", "P2"):
+        story.verify(actor)
+        measured.append(copies(story))
+    assert measured == [0, N, 2 * N]
+
+
 def test_p16_where_the_checksum_comes_first_the_child_joins_a_scan_later() -> None:
     story = Story(LATER, p="P16")
     story.merged("P1", "P2")
@@ -243,6 +255,34 @@ def test_p17_even_the_last_mapper_gets_a_copy() -> None:
     story.exit("P1", "C")
     story.fill("P2", tag=600, op="write")
     assert (story.states("P2"), cow(story)) == ("P" * N, 4 + N)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_p17_where_ksm_pages_are_written_to_in_place_the_last_mapper_gets_no_copy(kept: bool) -> None:
+    """5.1 to 5.8; unless somebody else has a reference."""
+    story = Story(Semantics(wp_reuses_ksm=True, wp_counts_users=True), p="P17")
+    story.merged("P1", "P2")
+    story.exit("P1")
+    if kept:
+        story.on("pin", "P2")
+    before = [pte.page for _, pte in sorted(story.model.actors["P2"].ptes.items())]
+    story.fill("P2", tag=600, op="write")
+    after = [pte.page for _, pte in sorted(story.model.actors["P2"].ptes.items())]
+    assert (before == after, cow(story), story.states("P2")) == (not kept, N if kept else 0, "P" * N)
+    assert story.verify("P2") == []
+    story.reclaim()
+    assert (story.states("P2"), story.findings) == ("S" * N, [])
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_p17_a_reference_more_makes_it_a_copy_since_5_9(counts: bool) -> None:
+    story = Story(Semantics(wp_counts_users=counts, swap_ptes_keep_exclusive=False), p="P17")
+    story.filled("P1", mergeable=False)
+    story.reclaim()
+    story.verify("P1")  # which leaves a page in the swap cache that one pte maps
+    before = {pte.page for pte in story.model.actors["P1"].ptes.values()}
+    story.fill("P1", tag=600, op="write")
+    assert (before == {pte.page for pte in story.model.actors["P1"].ptes.values()}) is counts
 
 
 def test_p18_run_2_after_a_fork() -> None:

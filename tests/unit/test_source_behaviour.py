@@ -106,6 +106,77 @@ def test_a_kernel_without_chains_has_none_that_could_be_left() -> None:
     assert told({"mm/ksm.c": SEARCH_FIRST}) == {"cksum_first": False, "single_dup_leaves_chain": False}
 
 
+WRITES = """
+static int do_wp_page(struct mm_struct *mm, pte_t orig_pte)
+	__releases(ptl)
+{
+	/* reuse_ksm_page() */
+	%s
+}
+"""
+COPIES = """
+static inline int ksm_might_need_to_copy(struct page *page)
+{
+	return %s;
+}
+
+#else
+
+static inline int ksm_might_need_to_copy(struct page *page)
+{
+	return 0;
+}
+"""
+MOVES = """
+static int __unmap_and_move(struct page *page, bool offlining)
+{
+	if (%s)
+		goto unlock;
+}
+"""
+CLONES = """
+int anon_vma_clone(struct vm_area_struct *dst, struct vm_area_struct *src)
+{
+	if (!dst->anon_vma %s)
+		dst->anon_vma = anon_vma;
+}
+"""
+
+ADVISES = """
+static int madvise_hwpoison(int bhv, unsigned long start, unsigned long end)
+{
+	int ret = 0;
+	for (; start < end; start += PAGE_SIZE) {
+		%s
+	}
+	return ret;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "code", "expected"),
+    [
+        ("mm/memory.c", WRITES, "reuse = reuse_swap_page(old_page);", {"wp_counts_users": True, "wp_reuses_ksm": False}),
+        ("mm/memory.c", WRITES, "reused = reuse_ksm_page(page);", {"wp_counts_users": False, "wp_reuses_ksm": True}),
+        ("mm/memory.c", WRITES, "goto copy;", {"wp_counts_users": False, "wp_reuses_ksm": False}),
+        ("include/linux/ksm.h", COPIES, "anon_vma->root != vma->anon_vma->root", {"swap_cache_by_root": True}),
+        ("include/linux/ksm.h", COPIES, "anon_vma != vma->anon_vma", {"swap_cache_by_root": False}),
+        ("mm/migrate.c", MOVES, "PageKsm(page) && !offlining", {"migrates_ksm": False}),
+        ("mm/migrate.c", MOVES, "PageAnon(page) && !PageKsm(page)", {"migrates_ksm": True}),
+        ("mm/madvise.c", ADVISES, "int ret = get_user_pages_fast();", {"madvise_tells_offline": False}),
+        ("mm/madvise.c", ADVISES, "ret = get_user_pages_fast();", {"madvise_tells_offline": True}),
+        ("mm/madvise.c", ADVISES, "/* Ignore for now */ memory_failure(pfn);", {"madvise_tells_poison": False}),
+        ("mm/madvise.c", ADVISES, "ret = memory_failure(pfn, 0);", {"madvise_tells_poison": True}),
+        ("mm/rmap.c", CLONES, "&& anon_vma->degree < 2", {"reuses_anon_vmas": True}),
+        ("mm/rmap.c", CLONES, "", {"reuses_anon_vmas": False}),
+    ],
+)
+def test_what_is_done_with_pages_and_anon_vmas(path: str, form: str, code: str, expected: Mapping[str, bool]) -> None:
+    found = told({path: form % code})
+    assert {field: found[field] for field in expected} == expected
+
+
 @pytest.mark.parametrize(
     ("field", "path", "text"),
     [
@@ -117,11 +188,10 @@ def test_a_kernel_without_chains_has_none_that_could_be_left() -> None:
     ],
 )
 def test_what_is_there_or_not(field: str, path: str, text: str) -> None:
-    (there,) = examine({path: "/* one\n line */\n" + text}.get)
-    assert (there.field, there.value) == (field, True)
-    assert there.place.startswith(f"{path}:3 ")
-    assert told({path: "/* of old */\n"}) == {field: False}
-    assert told({path: f"/* see {text}*/ // {text}"}) == {field: False}
+    (there,) = (t for t in examine({path: "/* one\n line */\n" + text}.get) if t.field == field)
+    assert there.value and there.place.startswith(f"{path}:3 ")
+    assert told({path: "/* of old */\n"})[field] is False
+    assert told({path: f"/* see {text}*/ // {text}"})[field] is False
     assert told({path + ".orig": text}) == {}
 
 
