@@ -37,6 +37,23 @@ static void swap_and_write(struct actor *p)
 	observe("written to");
 }
 
+/* A KSM page with one mapper left is written to by that one: the same frame, or a copy? */
+static void write_to_the_last(void)
+{
+	struct actor *r = spawn("R");
+
+	map_area(r, "a", 2 * page_size());
+	fill(r, "a", 0, 2, 5, 0);
+	mergeable(r, "a", 0, ALL_PAGES);
+	scan(2);
+	write_pages(r, "a", 0, 1, 6, 0);
+	observe("one mapper is left");
+	write_pages(r, "a", 1, 1, 7, 0);
+	observe("the last one has written");
+	exit_actor(r);
+	scan(1);
+}
+
 /* A chain of two full pages loses one; then a page of this content looks for its like. */
 static void leave_one_in_a_chain(void)
 {
@@ -121,6 +138,7 @@ WORKLOAD_ON_REQUEST(calibrate, "", "shows no property: measures what no file tel
 	observe("locked");
 	exit_actor(p);
 	scan(2);
+	write_to_the_last();
 	leave_one_in_a_chain();
 	split_huge();
 	poison();

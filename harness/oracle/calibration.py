@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.oracle.runs import KPF_MLOCKED, KPF_THP, KPF_ZERO_PAGE
+from harness.oracle.runs import KPF_KSM, KPF_MLOCKED, KPF_THP, KPF_ZERO_PAGE
 
 WORKLOAD = "calibrate"
 
@@ -75,6 +75,9 @@ def _fields(seen: _Seen) -> Iterator[tuple[str, bool]]:
     read, written = (seen.page(label, "P1", "x", 0) for label in ("read from swap", "written to"))
     if read and written and read[1] == written[1] == "P":
         yield "swap_ptes_keep_exclusive", read[2] == written[2]
+    last = [seen.page(label, "R", "a", 1) for label in ("one mapper is left", "the last one has written")]
+    if all(page and page[1] == "P" for page in last) and (seen.flags("one mapper is left", "R", "a", 1) or 0) & KPF_KSM:
+        yield "wp_reuses_ksm", last[0][2] == last[1][2]
     yield from _chain(seen)
     flags = seen.flags("split", "H", "a", 1)
     if flags is not None and not flags & KPF_THP:

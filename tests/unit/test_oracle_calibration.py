@@ -57,6 +57,22 @@ def test_what_was_not_seen_is_not_told(label: str, fields: set[str]) -> None:
     assert set(MEASURED) - measured(records).keys() == fields
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ([1, "P", 4711, 0, "201804", 1], [1, "P", 4711, 0, "1804", 1], {"wp_reuses_ksm": True}),
+        ([1, "P", 4711, 0, "201804", 1], [1, "P", 4712, 0, "1804", 1], {"wp_reuses_ksm": False}),
+        ([1, "P", 4711, 0, "1804", 1], [1, "P", 4711, 0, "1804", 1], {}),
+        ([1, "S", 4711, 0], [1, "P", 4711, 0, "1804", 1], {}),
+    ],
+)
+def test_whether_the_last_mapper_writes_to_the_ksm_page_itself(before: Any, after: Any, told: dict[str, bool]) -> None:
+    def seen(label: str, run: Any) -> dict[str, Any]:
+        return {"kind": "obs", "label": label, "procs": {"R": {"areas": {"a": [[1, "P", 9, 0, "1804", 1], run]}}}}
+
+    assert measured([seen("one mapper is left", before), seen("the last one has written", after)]) == told
+
+
 @pytest.mark.parametrize("broken", [None, {}, {"P1": None}, {"P1": {"areas": {"a": [["x"]], "x": [[1, "P"]]}}}])
 def test_observations_that_cannot_be_read_tell_nothing(broken: object) -> None:
     records = copy.deepcopy(RECORDED["7.2.13 x86_64"])
