@@ -60,7 +60,7 @@ def _there(read: ReadText, field: str, path: str, name: str, behind: str) -> Tol
     return Told(field, True, f"{path}:{line_of(text, found.start())} {found[0].rstrip('( ')}")
 
 
-def _known(read: Reader, path: str) -> dict[str, Function]:
+def _known(read: ReadText, path: str) -> dict[str, Function]:
     """A file's functions by name, the first of a name; none where it is not there, or no C that can be followed."""
     known: dict[str, Function] = {}
     with contextlib.suppress(ValueError):
@@ -78,7 +78,7 @@ _CALLS = (
 )
 
 
-def _of_pages(read: Reader) -> Iterator[Told]:
+def _of_pages(read: ReadText) -> Iterator[Told]:
     files = {path: _known(read, path) for path in ("mm/memory.c", "mm/migrate.c", "mm/rmap.c", KSM, "include/linux/ksm.h")}
 
     def told(field: str, found: bool, path: str, function: Function, at: int | None) -> Told:
