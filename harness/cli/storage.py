@@ -14,6 +14,10 @@ from harness import store
 from harness.cli.common import open_store
 from harness.errors import ExitCode
 from harness.report import show_rows
+from harness.report.text import line
+
+MOST_LABEL = 50
+"""Characters, so that an entry takes one line of 160 columns."""
 
 _PLURALS = {
     "source": "sources", "work": "private copies", "objects": "object directories", "kernel": "kernels", "image": "images",
@@ -41,6 +45,7 @@ def _list_store(kept: store.Store, as_json: bool) -> None:
     if not as_json:
         for row in rows:
             del row["path"]  # it is told by kind and key
+            row["label"] = line(row["label"], MOST_LABEL)
             row["size"] = store.in_words(row["size"])
             row["used"] = datetime.datetime.fromtimestamp(row["used"]).isoformat(" ", timespec="minutes")
     show_rows(rows, as_json)

@@ -239,11 +239,13 @@ def test_what_the_command_tells(store: Store, capsys: pytest.CaptureFixture[str]
     for number in range(3):
         fill(store, f"kernels/k{number}", 2, 1000 + number)
     fill(store, "images/i", 1, 3000)
+    write_atomically(store.root / "kernels" / "k0" / "kernel.json", json.dumps({"label": "x86_64 " + "patch " * 100}))
     assert main(["store", "list"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert [line.split()[:4] for line in told if line.startswith(("kernel", "image"))] == [
         ["image", "i", "1", "MiB"], ["kernel", "k2", "2", "MiB"], ["kernel", "k1", "2", "MiB"], ["kernel", "k0", "2", "MiB"],
     ]  # fmt: skip
+    assert len(told) == 2 + 4 + 1  # nothing wraps
     assert not any(str(store.root) in line for line in told[:-1])
     assert told[-1].startswith(f"3 kernels, 1 image: 7 MiB in {store.root}; ")
     assert told[-1].endswith(" of the disk are free")
