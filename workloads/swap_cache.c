@@ -41,6 +41,7 @@ static void come_back_to_write(void)
 	const size_t part = pages(SIZE) / 2;
 	struct actor *p1, *p2;
 
+	property("P17");
 	merge_pair(&p1, &p2, SIZE);
 	pin(p1, "a", 0, ALL_PAGES);
 	reclaim();
@@ -54,6 +55,7 @@ static void come_back_to_write(void)
 	exit_actor(p2);
 	scan(2);
 	observe("all gone");
+	property("P16");
 }
 
 /*
@@ -89,7 +91,7 @@ static void come_back_while_unmerging(void)
 	observe("all gone");
 }
 
-WORKLOAD(swap_cache, "P16", "KSM pages in the swap cache are mapped again, or copied when they are being unmerged")
+WORKLOAD(swap_cache, "P16 P17", "KSM pages in the swap cache are mapped again, or copied when they are being unmerged or written to")
 {
 	property("P16");
 	come_back();
