@@ -139,7 +139,7 @@ def _copy(memory: Memory, pte: Pte, vma: Vma) -> Page:
     """wp_page_copy."""
     old = pte.page
     assert old is not None
-    memory.unmap(pte)
+    memory.unmap(pte, keep_cached=not memory.semantics.cow_frees_swap_cache)
     return memory.new_page(pte, vma, old.content)
 
 

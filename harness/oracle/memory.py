@@ -176,8 +176,8 @@ class Memory:
         self.map(pte, page)
         return page
 
-    def unmap(self, pte: Pte) -> None:
-        """page_remove_rmap, and what becomes of the page."""
+    def unmap(self, pte: Pte, *, keep_cached: bool = False) -> None:
+        """page_remove_rmap, and what becomes of the page; ``keep_cached``: it stays in the swap cache if it is there."""
         page = pte.page
         if page is None:
             return
@@ -185,7 +185,9 @@ class Memory:
         pte.page = None
         if pte.locked:  # munlock_vma_page
             self.munlock(page, others=any(p.locked for p in page.ptes))
-        if not page.ptes:
+        if not page.ptes and keep_cached and page.entry is not None:
+            self.unmapped.add(page)
+        elif not page.ptes:
             self.release(page)
 
     def munlock(self, page: Page, *, others: bool) -> None:

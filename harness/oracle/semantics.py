@@ -52,6 +52,9 @@ class Semantics:
     # The same of a KSM page, which is an ordinary one then, where nobody has another reference (mm/ksm.c: reuse_ksm_page, 5.1
     # to 5.8).
     wp_reuses_ksm: bool = False
+    # A page that its last mapper has copied leaves the swap cache (mm/memory.c: wp_page_copy, 5.13 on).  Before, it waits there
+    # for reclaim.
+    cow_frees_swap_cache: bool = True
     # A page in the swap cache serves all that have its anon_vma's root (mm/ksm.c: ksm_might_need_to_copy).  Before 2.6.36 it
     # does those only whose own anon_vma it is.
     swap_cache_by_root: bool = True
@@ -113,6 +116,7 @@ UNSHOWN = (
     "cksum_first", "single_dup_leaves_chain", "stale_node_ends_search", "has_merge_any", "swap_ptes_keep_exclusive",
     "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root",
     "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum",
+    "cow_frees_swap_cache",
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 
@@ -137,7 +141,8 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
     """Tell the kernel's behaviour from the files and counters that its guest found (the journal's ``hello`` record).
 
     Where a behaviour leaves no trace there (``UNSHOWN``), one that came at about the same time stands for it, for want of
-    anything better: smart_scan (6.7) for the checksum's place, cow_ksm (5.18) for mlock (5.18) and PageAnonExclusive (5.19),
+    anything better: smart_scan (6.7) for the checksum's place, cow_ksm (5.18) for mlock (5.18), PageAnonExclusive (5.19) and
+    wp_page_copy (5.13),
     general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes on behind a stale node (4.4), anon_vmas
     that are used again (4.0), madvise (4.5) and do_wp_page (5.9), merge_across_nodes or any later file (3.9) for migration and
     madvise (3.13).
@@ -164,6 +169,7 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         has_merge_any="general_profit" in files,
         single_dup_leaves_chain="advisor_mode" in files,
         swap_ptes_keep_exclusive=cow,
+        cow_frees_swap_cache=cow,
         mlock_marks_ksm=cow,
         hwpoison_takes_ksm="general_profit" in files,
         split_maps_zeros="shrink_underused" in _names(hello, "thp_files"),

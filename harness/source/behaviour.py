@@ -36,6 +36,7 @@ _THERE = (
     ("mlock_marks_ksm", "mm/mlock.c", "mlock_pte_range", "("),
     ("split_maps_zeros", "mm/migrate.c", "try_to_map_unused_to_zeropage", "("),
     ("hwpoison_takes_ksm", "mm/memory-failure.c", "collect_procs_ksm", "("),
+    ("cow_frees_swap_cache", "mm/memory.c", "free_swap_cache", "("),
 )
 
 

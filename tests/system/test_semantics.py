@@ -20,7 +20,7 @@ ON_PURPOSE = DIFFERENT / "swpin-copy-not-counted.patch"
 DECLARED = DIFFERENT / "swpin-copy-not-counted.toml"
 
 LATER = {"has_merge_any", "split_maps_zeros", "hwpoison_takes_ksm", "cksum_first", "single_dup_leaves_chain"}
-SINCE_5_19 = {"swap_ptes_keep_exclusive", "mlock_marks_ksm"}
+SINCE_5_19 = {"swap_ptes_keep_exclusive", "mlock_marks_ksm", "cow_frees_swap_cache"}
 
 
 def test_what_debians_sources_tell() -> None:

@@ -426,3 +426,17 @@ def test_p16_swapoff_brings_all_back() -> None:
     assert not any(page.entry for page in story.model.pages())
     assert story.observe() == []
     assert story.verify("C") == [] and story.verify("P2") == []
+
+
+@pytest.mark.parametrize("frees", [True, False])
+def test_a_ksm_page_that_its_last_mapper_copied_leaves_the_swap_cache_or_waits_for_reclaim(frees: bool) -> None:
+    story = Story(Semantics(cow_frees_swap_cache=frees), p="P17")
+    story.merged("P1", "P2")
+    story.on("pin", "P1")
+    story.reclaim()
+    story.exit("P1")
+    story.fill("P2", tag=100, op="write")
+    story.scan()
+    assert len(story.model.memory.unmapped) == (0 if frees else N)
+    story.reclaim()
+    assert not story.model.memory.unmapped

@@ -184,6 +184,7 @@ def test_what_is_done_with_pages_and_anon_vmas(path: str, form: str, code: str, 
         ("swap_ptes_keep_exclusive", "mm/rmap.c", "\t\tswp_pte = pte_swp_mkexclusive(swp_pte);\n"),
         ("mlock_marks_ksm", "mm/mlock.c", "static int mlock_pte_range(pmd_t *pmd)\n{\n}\n"),
         ("split_maps_zeros", "mm/migrate.c", "static bool try_to_map_unused_to_zeropage(struct folio *folio)\n{\n}\n"),
+        ("cow_frees_swap_cache", "mm/memory.c", "\t\t\tfree_swap_cache(old_page);\n"),
         ("hwpoison_takes_ksm", "mm/memory-failure.c", "\t\tcollect_procs_ksm(folio, page, tokill, force_early);\n"),
     ],
 )

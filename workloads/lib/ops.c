@@ -116,34 +116,48 @@ void write_pages(struct actor *a, const char *area, size_t first,
 	store("write", a, area, first, count, tag, step);
 }
 
-/* Before 2.6.39 nobody may write there. */
+/*
+ * Before 2.6.39 nobody may write there, and since 6.12 none but a debugger by force,
+ * if the kernel is configured so (PROC_MEM_FORCE_PTRACE).
+ */
+static bool takes_force(void)
+{
+	char *page = mmap(NULL, page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = open("/proc/self/mem", O_WRONLY | O_CLOEXEC);
+	bool taken = false;
+
+	if (page != MAP_FAILED && fd >= 0)
+		taken = pwrite(fd, "x", 1, (unsigned long)page) == 1;
+	if (fd >= 0)
+		close(fd);
+	if (page != MAP_FAILED)
+		munmap(page, page_size());
+	return taken;
+}
+
 static int open_memory(const struct actor *a)
 {
 	char path[32];
-	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", a->pid);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || !write(fd, "", 0))
-		return fd;
-	close(fd);
-	return -1;
+	return open(path, O_WRONLY | O_CLOEXEC);
 }
 
 void force_pages(struct actor *a, const char *area, size_t first, size_t count,
 		 uint64_t tag, uint64_t step)
 {
 	const size_t size = page_size();
-	uint64_t *page = malloc(size);
-	int fd = open_memory(a);
+	uint64_t *page;
+	int fd;
 
-	if (!page)
-		fail("malloc", ENOMEM, "a page");
-	if (fd < 0) {
-		note("no writing to /proc/PID/mem here");
-		free(page);
+	if (!takes_force()) {
+		note("no writing by force to /proc/PID/mem here");
 		return;
 	}
+	page = malloc(size);
+	fd = open_memory(a);
+	if (!page || fd < 0)
+		fail("force_pages", errno, "/proc/PID/mem of %s", a->name);
 	op_begin("write");
 	count = aim(a, area, first, count);
 	j_int("tag", tag);
