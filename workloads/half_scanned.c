@@ -195,6 +195,23 @@ static void unmerge_what_waits(void)
 	clean_up();
 }
 
+/* What waits for its like leaves the unstable tree with its process. */
+static void exit_while_waiting(void)
+{
+	for (int i = 0; i < 2; i++) {
+		p[i] = spawn_filled(names[i], N / 2 * page_size(), 1 + 100 * i);
+		mergeable(p[i], "a", 0, ALL_PAGES);
+	}
+	p[2] = NULL;
+	scan(1);
+	scan_pages(N / 2);
+	observe("P1's pages wait for their likes");
+	lose(0);
+	scan(1);
+	observe("the scan's end");
+	clean_up();
+}
+
 /* What is swapped out is passed over, and its items with it. */
 static void reclaim_at_the_cursor(void)
 {
@@ -224,5 +241,6 @@ WORKLOAD(half_scanned, "P14", "processes come, go and change at ksmd's cursor, i
 	unmap_at_the_cursor();
 	unmerge_at_the_cursor();
 	unmerge_what_waits();
+	exit_while_waiting();
 	reclaim_at_the_cursor();
 }

@@ -82,12 +82,13 @@ static void leave_out_old(void)
 	}
 	scan(12);
 	observe("left out for longer");
+	unmap_pages(p1, "a", 3, 1);
+	scan(1);
+	observe("one is gone");
 	p2 = spawn_filled("P2", 2 * page_size(), 1);
 	mergeable(p2, "a", 0, ALL_PAGES);
 	scan(9);
 	observe("merged with one that is new");
-	unmap_pages(p1, "a", 3, 1);
-	scan(1);
 	verify(p1, "a", 0, 3);
 	exit_actor(p1);
 	exit_actor(p2);

@@ -56,10 +56,10 @@ static void merge_zeros(void)
 	observe("all gone");
 }
 
-/* ksmd's pages of zeros give way to a huge page. */
+/* ksmd's pages of zeros are a fork's as well, and give way to a huge page. */
 static void collapse_zeros(void)
 {
-	struct actor *p;
+	struct actor *p, *child;
 
 	if (!ksm_has("ksm_zero_pages") || !huge_size() || !room_for(2 * huge_size()))
 		return;
@@ -67,10 +67,12 @@ static void collapse_zeros(void)
 	p = spawn("P");
 	map_area(p, "a", huge_size());
 	fill(p, "a", 0, 8, 0, 0);
-	fill(p, "a", 8, 1, 1, 0);	/* one must be writable */
 	mergeable(p, "a", 0, ALL_PAGES);
 	scan(2);
-	observe("zeros");
+	child = fork_actor(p, "C");
+	observe("zeros, and nothing else, and a fork's");
+	exit_actor(child);
+	fill(p, "a", 8, 1, 1, 0);	/* one must be writable */
 	if (!collapse(p, "a"))
 		note("no huge page in place of them");
 	observe("in a huge page");

@@ -29,7 +29,7 @@ WORKLOAD(unmerge, "P18", "unmerging after a fork leaves no KSM page and no rmap_
 	ksm_try("run", "3");
 	merge_pair(&p1, &p2, size);
 	map_area(p1, "holes", 8 * page_size());
-	fill(p1, "holes", 2, 2, 1, 1);
+	fill(p1, "holes", 1, 2, 1, 1);	/* another before the end of its page table */
 	fill(p1, "holes", 6, 1, 1, 1);
 	mergeable(p1, "holes", 0, ALL_PAGES);
 	scan(2);
