@@ -77,6 +77,24 @@ def test_smart_scan_never_leaves_out_a_ksm_page() -> None:
     assert story.counts == (N, N, 0, 0)
 
 
+def test_smart_scan_of_many_scans_at_once() -> None:
+    """Each page is met in one of nine scans at last, but not in the last one of every step."""
+    met = []
+    for steps in ([300], [1] * 300):
+        story = Story(LATER, p="P14", hello=told(smart_scan="1"))
+        story.spawn("P1")
+        story.map("P1", "a", N)
+        story.fill("P1", "a", 0, N, 1)
+        story.op("mergeable", actor="P1", area="a", first=0, count=N)
+        done = 0
+        for scans in steps:
+            story.op("scan", {"from": done, "to": done + scans, "pokes": 1}, scans=scans, by="itself")
+            done += scans
+        ksmd = story.model.ksmd
+        met.append((ksmd.pages_scanned, ksmd.pages_skipped))
+    assert met[0] == met[1]
+
+
 def test_smart_scan_can_be_turned_off() -> None:
     story = Story(LATER, p="P14", hello=told(smart_scan="1"))
     story.op("set", file="smart_scan", value="0")
