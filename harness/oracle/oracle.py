@@ -32,7 +32,7 @@ from harness.oracle.witness import Deed, Witness
 
 _KINDS = frozenset({"op", "ret", "obs", "note", "skip", "error", "stuck", "end"})
 MAX_SCANS = 64  # of one step are replayed; long before, nothing changes any more,
-MAX_SMART_SCANS = 1024  # but which pages smart_scan leaves out goes by their age, for 9 scans in a row at last (mm/ksm.c: skip_age)
+MAX_SMART_SCANS = 1024  # but what smart_scan leaves out goes by age, with a period of 9 scans at last (mm/ksm.c: skip_age)
 
 
 class Oracle:
