@@ -110,6 +110,7 @@ int main(int argc, char **argv)
 	if (make_swap(swap_device()) < 0)
 		say_error("making swap");
 	set_tunables();
+	slab_frees_late = setting_is("slab_frees", "late");
 	say_hello();
 	/* After hello: what the kernel has to say of this counts. */
 	anchor = start_anchor(&anchor_error);

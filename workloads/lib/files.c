@@ -178,7 +178,7 @@ long long meminfo_kb(const char *key)
 	return at ? strtoll(at + strlen(key) + 1, NULL, 10) : -1;
 }
 
-long long slab_objects(const char *cache)
+static long long count_objects(const char *cache)
 {
 	char path[128];
 
@@ -187,4 +187,26 @@ long long slab_objects(const char *cache)
 		return -1;
 	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/objects", cache);
 	return read_number(path, -1);
+}
+
+bool slab_frees_late;
+
+/*
+ * An anon_vma that is freed after a grace period counts until then
+ * (mm/slub.c: slab_free_after_rcu_debug).  Two counts that are the same, with
+ * more than a grace period in between, are of all that is left.
+ */
+long long slab_objects(const char *cache)
+{
+	long long before, count = count_objects(cache);
+	bool late = slab_frees_late && !strcmp(cache, "anon_vma");
+
+	for (int i = 0; late && i < 20; i++) {
+		before = count;
+		usleep(100000);
+		count = count_objects(cache);
+		if (count == before)
+			break;
+	}
+	return count;
 }

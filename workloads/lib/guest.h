@@ -65,6 +65,7 @@ void j_system_files(bool whole);	/* vmstat, meminfo: all lines, or those that te
 void j_lines(char *text, const char *const *keys, bool numbers);
 /* Objects of a slab cache after a shrink, -1 if it cannot be known. */
 long long slab_objects(const char *cache);
+extern bool slab_frees_late;	/* anon_vmas are freed after a grace period only: SLUB_RCU_DEBUG */
 
 /*
  * memcg.c: version of the hierarchy at MEMCG_ROOT, 1 or 2, 0 if there is none with
