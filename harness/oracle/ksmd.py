@@ -23,7 +23,10 @@ class Ksmd:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.mms: list[Mm] = []  # ksm_mm_head, without init's anchor, which has no pages
-        self.tree = StableTree(single_dup_leaves_chain=memory.semantics.single_dup_leaves_chain)
+        self.tree = StableTree(
+            single_dup_leaves_chain=memory.semantics.single_dup_leaves_chain,
+            merge_forgets_checksum=memory.semantics.merge_forgets_checksum,
+        )
         if not memory.semantics.has_chains:
             self.tree.max_page_sharing = None
         self.unstable: dict[Key, Item] = {}
@@ -376,6 +379,8 @@ class Ksmd:
         assert item.anon_vma is not None
         item.anon_vma.put()
         item.anon_vma = None
+        if self.memory.semantics.merge_forgets_checksum:
+            item.forget()
         vma = item.mm.vma_at(item.addr)
         if vma is not None and vma.flags.mergeable and vma.anon_vma is not None:
             self.break_ksm(vma, item.addr, item.addr + 1)

@@ -24,6 +24,9 @@ class Semantics:
     # The checksum is xxh64 (mm/ksm.c: calc_checksum, 5.0 on; before, jhash2), so that it is the same for some pages that
     # workloads write as for the page of zeros.
     xxh64_checksum: bool = True
+    # An item that was in the stable tree, or nearly, has neither checksum nor age any more: its linear_page_index lies over
+    # them, and is 0 then (mm/ksm.c: remove_rmap_item_from_tree, remove_node_from_stable_tree, break_cow; 7.3 on).
+    merge_forgets_checksum: bool = False
     # /proc/PID/ksm_merging_pages and ksm_stat of a child start with its parent's numbers, as dup_mm copies them and
     # ksm_fork (include/linux/ksm.h) resets nothing, before 6.18.  None: learnt from the first fork (``inheritance``).
     merging_inherited_at_fork: bool | None = None
@@ -116,7 +119,7 @@ UNSHOWN = (
     "cksum_first", "single_dup_leaves_chain", "stale_node_ends_search", "has_merge_any", "swap_ptes_keep_exclusive",
     "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root",
     "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum",
-    "cow_frees_swap_cache",
+    "cow_frees_swap_cache", "merge_forgets_checksum",
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 

@@ -20,8 +20,9 @@ AGES = 600_000  # milliseconds that no workload lasts
 class StableTree:
     """Nodes by content, and the counters that go with their items."""
 
-    def __init__(self, *, single_dup_leaves_chain: bool = False) -> None:
+    def __init__(self, *, single_dup_leaves_chain: bool = False, merge_forgets_checksum: bool = False) -> None:
         self.single_dup_leaves_chain = single_dup_leaves_chain
+        self._forgets = merge_forgets_checksum
         self.roots: dict[Key, Node | Chain] = {}
         self.set_aside: dict[Node, None] = {}  # migrate_nodes
         self.max_page_sharing: int | None = 256
@@ -79,7 +80,7 @@ class StableTree:
             self.pages_sharing -= 1
         else:
             self.pages_shared -= 1
-        _let_go(item)
+        self._let_go(item)
 
     def remove_node(self, node: Node) -> None:
         """remove_node_from_stable_tree."""
@@ -87,7 +88,7 @@ class StableTree:
             self.pages_sharing -= len(node.items) - 1
             self.pages_shared -= 1
         for item in list(node.items):
-            _let_go(item)
+            self._let_go(item)
         node.items.clear()
         if node.set_aside:
             del self.set_aside[node]
@@ -294,12 +295,13 @@ class StableTree:
         if isinstance(root, Chain):
             root.doubtful = True
 
-
-def _let_go(item: Item) -> None:
-    """An item leaves the stable tree: its anon_vma is put."""
-    item.mm.merging.own -= 1
-    assert item.anon_vma is not None
-    item.anon_vma.put()
-    item.anon_vma = None
-    item.node = None
-    item.state = State.NONE
+    def _let_go(self, item: Item) -> None:
+        """An item leaves the stable tree: its anon_vma is put."""
+        item.mm.merging.own -= 1
+        assert item.anon_vma is not None
+        item.anon_vma.put()
+        item.anon_vma = None
+        item.node = None
+        item.state = State.NONE
+        if self._forgets:
+            item.forget()

@@ -69,6 +69,20 @@ def test_smart_scan_leaves_out_what_does_not_merge() -> None:
     assert story.counts == (0, 0, 0, N)  # at scan 24 they are in no tree
 
 
+@pytest.mark.parametrize("forgets", [False, True])
+def test_where_merging_forgets_the_checksum_it_is_taken_once_more(forgets: bool) -> None:
+    """Two pages that were merged, written to and made equal again: the next scan merges them, or the one after it."""
+    story = Story(p="P14", semantics=Semantics(merge_forgets_checksum=forgets))
+    story.merged("P1", "P2")
+    for name in ("P1", "P2"):
+        for value in (7, 1):
+            story.fill(name, "a", 0, N, value)
+    story.scan()
+    assert story.counts[:2] == ((0, 0) if forgets else (N, N))
+    story.scan()
+    assert story.counts[:2] == (N, N)
+
+
 def test_smart_scan_never_leaves_out_a_ksm_page() -> None:
     story = Story(LATER, p="P14", hello=told(smart_scan="1"))
     story.merged("P1", "P2")

@@ -96,6 +96,12 @@ def test_when_a_chain_of_one_is_none_any_more(condition: str, leaves: bool) -> N
     assert told({"mm/ksm.c": CHAIN % condition})["single_dup_leaves_chain"] is leaves
 
 
+@pytest.mark.parametrize("forgets", [True, False])
+def test_what_lies_over_the_checksum(forgets: bool) -> None:
+    text = "static void remove_rmap_item_from_tree(struct ksm_rmap_item *item)\n{\n\tput_anon_vma(item->anon_vma);\n%s}\n"
+    assert told({"mm/ksm.c": text % ("\titem->linear_page_index = 0;\n" * forgets)})["merge_forgets_checksum"] is forgets
+
+
 @pytest.mark.parametrize(("call", "xxh64"), [("xxhash(addr, PAGE_SIZE, 0)", True), ("jhash2(addr, PAGE_SIZE / 4, 17)", False)])
 def test_which_checksum_there_is(call: str, xxh64: bool) -> None:
     text = "static u32 calc_checksum(struct page *page)\n{\n\treturn %s;\n}\n"
