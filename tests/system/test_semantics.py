@@ -20,6 +20,7 @@ ON_PURPOSE = DIFFERENT / "swpin-copy-not-counted.patch"
 DECLARED = DIFFERENT / "swpin-copy-not-counted.toml"
 
 LATER = {"has_merge_any", "split_maps_zeros", "hwpoison_takes_ksm", "cksum_first", "single_dup_leaves_chain"}
+SINCE_7_3 = {"merge_forgets_checksum"}
 SINCE_5_19 = {"swap_ptes_keep_exclusive", "mlock_marks_ksm", "cow_frees_swap_cache"}
 
 
@@ -30,11 +31,11 @@ def test_what_debians_sources_tell() -> None:
     for directory in sorted((store.root / "src").glob("debian-*/linux")):
         name = directory.parent.name.split("-")[1]
         told = {t.field: t.value for t in behaviour.examine(lambda path: _text(directory / path))}  # noqa: B023
-        yes: set[str] = {"5.10": set(), "6.1": SINCE_5_19}.get(name, SINCE_5_19 | LATER)
+        yes: set[str] = {"5.10": set(), "6.1": SINCE_5_19, "7.3": SINCE_5_19 | LATER | SINCE_7_3}.get(name, SINCE_5_19 | LATER)
         before = {"stale_node_ends_search", "wp_counts_users", "wp_reuses_ksm"}
         since = {"swap_cache_by_root", "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison"}
         since |= {"xxh64_checksum"}
-        assert told == {field: field in yes | since for field in SINCE_5_19 | LATER | before | since}, name
+        assert told == {field: field in yes | since for field in SINCE_5_19 | LATER | SINCE_7_3 | before | since}, name
 
 
 def _text(path: Path) -> str | None:
