@@ -93,11 +93,9 @@ static bool kpf_ksm_on_anon(void)
 /* sizeof(struct ksm_rmap_item), unless its cache is one with others of about this size. */
 static void j_item_size(void)
 {
-	const char *cache = "/sys/kernel/slab/ksm_rmap_item";
-	char link[8];
 	long long size = -1;
 
-	if (readlink(cache, link, sizeof(link)) < 0)
+	if (!slab_is_shared("ksm_rmap_item"))
 		size = read_number("/sys/kernel/slab/ksm_rmap_item/object_size", -1);
 	if (size < 0)
 		j_null("rmap_item_bytes");

@@ -419,10 +419,7 @@ struct actor *spawn_in(const char *name, const char *memcg)
 static void copy_area(struct area *to, const struct area *from)
 {
 	*to = *from;
-	to->keep = malloc(from->npages);
-	if (!to->keep)
-		fail("malloc", ENOMEM, "%zu bytes", from->npages);
-	memset(to->keep, 0, from->npages);
+	to->keep = need(from->npages, 1);
 }
 
 void take_child(struct actor *a, const struct actor *parent)

@@ -152,6 +152,8 @@ void op_begin(const char *op);		/* leaves the record open */
 void op_go(void);			/* ends it: from here on it happens */
 void ret_begin(long rc, int error);	/* leaves the ret record open */
 void ret_end(void);
+/* Zeroed memory for so many, and one more, or the end of the workload. */
+void *need(size_t count, size_t size);
 void tell_refusal(int error);		/* a ret that refused() explains */
 void op_done(void);			/* a ret without results */
 

@@ -178,6 +178,14 @@ long long meminfo_kb(const char *key)
 	return at ? strtoll(at + strlen(key) + 1, NULL, 10) : -1;
 }
 
+bool slab_is_shared(const char *cache)
+{
+	char path[128], link[8];
+
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s", cache);
+	return readlink(path, link, sizeof(link)) >= 0;
+}
+
 static long long count_objects(const char *cache)
 {
 	char path[128];

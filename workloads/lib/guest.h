@@ -63,6 +63,8 @@ long long meminfo_kb(const char *key);
 void j_ksm_files(void);
 void j_system_files(bool whole);	/* vmstat, meminfo: all lines, or those that tell of KSM and swap */
 void j_lines(char *text, const char *const *keys, bool numbers);
+/* Merged with others of about its size, so that it tells nothing of its own (mm/slub.c). */
+bool slab_is_shared(const char *cache);
 /* Objects of a slab cache after a shrink, -1 if it cannot be known. */
 long long slab_objects(const char *cache);
 extern bool slab_frees_late;	/* anon_vmas are freed after a grace period only: SLUB_RCU_DEBUG */

@@ -192,10 +192,20 @@ static unsigned int one_scan(void)
 	return pokes;
 }
 
+/* The begin of a ret: full_scans before, and now that ksmd sleeps. */
+static void ret_scans(long long from)
+{
+	long long to = read_number(FULL_SCANS, -1);
+
+	ret_begin(0, 0);
+	j_int("from", from);
+	j_int("to", to);
+}
+
 void scan(unsigned int scans)
 {
 	unsigned int pokes = 0;
-	long long from, to;
+	long long from;
 
 	op_begin("scan");
 	j_int("scans", scans);
@@ -207,10 +217,7 @@ void scan(unsigned int scans)
 		wait_asleep();	/* full_scans rises inside the batch */
 	}
 	stand_back(false);
-	to = read_number(FULL_SCANS, -1);
-	ret_begin(0, 0);
-	j_int("from", from);
-	j_int("to", to);
+	ret_scans(from);
 	j_int("pokes", pokes);
 	ret_end();
 }
@@ -238,9 +245,7 @@ void scan_freely(unsigned int scans)
 	}
 	poke();
 	wait_asleep();
-	ret_begin(0, 0);
-	j_int("from", from);
-	j_int("to", read_number(FULL_SCANS, -1));
+	ret_scans(from);
 	j_int("pokes", 1);
 	ret_end();
 }
@@ -273,9 +278,7 @@ void scan_by_run(void)
 	}
 	wait_asleep();
 	stand_back(false);
-	ret_begin(0, 0);
-	j_int("from", from);
-	j_int("to", read_number(FULL_SCANS, -1));
+	ret_scans(from);
 	j_int("pokes", 0);
 	ret_end();
 }
@@ -293,7 +296,7 @@ static void set_batch(const char *pages)
 static void batch(unsigned int count, unsigned int failing)
 {
 	bool failed = false;
-	long long from, to;
+	long long from;
 	char text[16];
 
 	if (stepped_by_run)
@@ -316,10 +319,7 @@ static void batch(unsigned int count, unsigned int failing)
 	if (failing)
 		failed = disarm();
 	set_batch(ALL);
-	to = read_number(FULL_SCANS, -1);
-	ret_begin(0, 0);
-	j_int("from", from);
-	j_int("to", to);
+	ret_scans(from);
 	if (failing)
 		j_bool("failed", failed);
 	ret_end();

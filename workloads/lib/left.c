@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Page frames that actors had and have no more: is each of them free, or another page's? */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,22 +34,14 @@ static size_t sort(uint64_t *pfns, size_t count)
 	return n;
 }
 
-static void *allocate(size_t count)
-{
-	void *words = malloc((count + 1) * sizeof(uint64_t));
-
-	if (!words)
-		fail("malloc", ENOMEM, "%zu words", count);
-	return words;
-}
-
 /*
  * Freed pages are no anonymous pages any more (mm/page_alloc.c: free_pages_prepare).
  * What is in the swap cache may be written still, and is asked for again later.
  */
 size_t frames_left(uint64_t *mapped, size_t count)
 {
-	uint64_t *gone = allocate(nknown), *flags = allocate(nknown), *next;
+	uint64_t *gone = need(nknown, sizeof(*gone)), *next;
+	uint64_t *flags = need(nknown, sizeof(*flags));
 	size_t ngone = 0, left = 0, n;
 
 	count = sort(mapped, count);
@@ -61,7 +52,7 @@ size_t frames_left(uint64_t *mapped, size_t count)
 			gone[ngone++] = known[i];
 	}
 	frames_flags(gone, ngone, flags);
-	next = allocate(count + ngone);
+	next = need(count + ngone, sizeof(*next));
 	memcpy(next, mapped, count * sizeof(*next));
 	n = count;
 	for (size_t i = 0; i < ngone; i++) {

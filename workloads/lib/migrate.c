@@ -29,15 +29,6 @@ struct outcome {
 	bool poisoned;		/* its old frame is out of use */
 };
 
-static void *need(size_t count, size_t size)
-{
-	void *p = calloc(count + 1, size);
-
-	if (!p)
-		fail("calloc", ENOMEM, "%zu times %zu bytes", count, size);
-	return p;
-}
-
 static void j_outcomes(const struct outcome *o, size_t count)
 {
 	j_open("outcomes", '[');

@@ -338,11 +338,9 @@ static void j_frames(void)
 /* Page frames that a reading before found with actors, and which nobody has freed. */
 static size_t count_left(const struct reading *r)
 {
-	uint64_t *mapped = malloc((r->npages + 1) * sizeof(*mapped));
+	uint64_t *mapped = need(r->npages, sizeof(*mapped));
 	size_t n = 0, left;
 
-	if (!mapped)
-		fail("malloc", ENOMEM, "%zu pages", r->npages);
 	for (const struct page *p = r->pages; p < r->pages + r->npages; p++)
 		if (p->entry & PM_PRESENT)
 			mapped[n++] = p->entry & PM_VALUE;
@@ -354,10 +352,7 @@ static size_t count_left(const struct reading *r)
 /* A cache that was merged with others of its size tells nothing, and is null. */
 static void j_slab(const char *cache)
 {
-	char path[128], link[8];
-
-	snprintf(path, sizeof(path), "/sys/kernel/slab/%s", cache);
-	if (readlink(path, link, sizeof(link)) >= 0)
+	if (slab_is_shared(cache))
 		j_null(cache);
 	else
 		j_int(cache, slab_objects(cache));
@@ -373,9 +368,7 @@ static void observe_all(const char *label, enum extent extent)
 
 	for (int i = 0; i < 2; i++) {
 		r[i].npages = count_pages();
-		r[i].pages = calloc(r[i].npages + 1, sizeof(struct page));
-		if (!r[i].pages)
-			fail("calloc", ENOMEM, "%zu pages", r[i].npages);
+		r[i].pages = need(r[i].npages, sizeof(struct page));
 	}
 	take(&r[0]);
 	do {

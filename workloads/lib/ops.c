@@ -67,9 +67,7 @@ struct area *new_area(struct actor *a, const char *name, size_t npages)
 	/* The smaller ones lie across two page tables. */
 	if (npages * page_size() < TABLE)
 		area->addr += TABLE - npages / 2 * page_size();
-	area->keep = calloc(area->npages, 1);
-	if (!area->keep)
-		fail("calloc", ENOMEM, "%zu bytes", area->npages);
+	area->keep = need(area->npages, 1);
 	a->nareas++;
 	return area;
 }
@@ -154,9 +152,9 @@ void force_pages(struct actor *a, const char *area, size_t first, size_t count,
 		note("no writing by force to /proc/PID/mem here");
 		return;
 	}
-	page = malloc(size);
+	page = need(1, size);
 	fd = open_memory(a);
-	if (!page || fd < 0)
+	if (fd < 0)
 		fail("force_pages", errno, "/proc/PID/mem of %s", a->name);
 	op_begin("write");
 	count = aim(a, area, first, count);

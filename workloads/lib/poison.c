@@ -64,12 +64,10 @@ static void j_signals(void)
 void hwpoison(struct actor *a, const char *name, size_t page, bool early)
 {
 	struct area *area = find_area(a, name);
-	uint64_t *entries = calloc(area->npages + 1, sizeof(*entries));
+	uint64_t *entries = need(area->npages, sizeof(*entries));
 	bool poisoned;
 	int error;
 
-	if (!entries)
-		fail("calloc", ENOMEM, "%zu pages", area->npages);
 	op_begin("hwpoison");
 	aim(a, name, page, 1);
 	j_bool("early", early);

@@ -56,9 +56,7 @@ static struct picture new_picture(void)
 
 	for_each_area(a, area)
 		p.count += area->npages;
-	p.entries = calloc(p.count + 1, sizeof(*p.entries));
-	if (!p.entries)
-		fail("calloc", ENOMEM, "%zu pages", p.count);
+	p.entries = need(p.count, sizeof(*p.entries));
 	return p;
 }
 

@@ -157,9 +157,7 @@ static void adopt(int i)
 		snprintf(area->name, sizeof(area->name), "%s", area_names[k]);
 		area->addr = r->books[k].addr;
 		area->npages = crowd->npages;
-		area->keep = calloc(area->npages, 1);
-		if (!area->keep)
-			fail("calloc", ENOMEM, "%zu bytes", area->npages);
+		area->keep = need(area->npages, 1);
 	}
 	a->nareas = ROAM_AREAS;
 }

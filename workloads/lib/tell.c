@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -88,6 +89,15 @@ void fail(const char *what, int error, const char *format, ...)
 
 	va_start(args, format);
 	give_up(what, error, format, args);
+}
+
+void *need(size_t count, size_t size)
+{
+	void *p = calloc(count + 1, size);
+
+	if (!p)
+		fail("calloc", ENOMEM, "%zu times %zu bytes", count, size);
+	return p;
 }
 
 void tell_refusal(int error)

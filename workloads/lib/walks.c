@@ -86,9 +86,7 @@ void watch(struct actor *a, const char *name, size_t first, size_t count)
 	watched.first = first;
 	watched.count = count;
 	watched.index = area->addr / page_size() + first;
-	watched.walks = calloc(count, sizeof(*watched.walks));
-	if (!watched.walks)
-		fail("calloc", ENOMEM, "%zu pages", count);
+	watched.walks = need(count, sizeof(*watched.walks));
 }
 
 void j_watched(void)
@@ -191,9 +189,7 @@ bool walks_complete(void)
 
 	if (!watched.walks)
 		return true;
-	entries = calloc(watched.area->npages, sizeof(*entries));
-	if (!entries)
-		fail("calloc", ENOMEM, "%zu pages", watched.area->npages);
+	entries = need(watched.area->npages, sizeof(*entries));
 	read_pagemap(watched.actor, watched.area, entries);
 	for (size_t i = 0; i < watched.count; i++)
 		complete &= watched.walks[i].walks ||
