@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,12 @@ class Reading:
 
 
 def _reader(source: Source, patch_files: Sequence[Path], store: Store) -> ReadText:
-    """The tree's files as text.  UsageError for a ready image; BuildError when a patch does not apply."""
+    """The tree's files as text, each read once.  UsageError for a ready image; BuildError when a patch does not apply."""
     source.spec.need_source("whether it carries the patch is seen in")
     with store.scratch() as scratch:
         patched = patches.apply(patches.load(patch_files), source.files, scratch)
 
+    @functools.cache
     def read(path: str) -> str | None:
         file = patched[path] if path in patched else source.files.read(path)
         return file.content.decode(errors="surrogateescape") if file else None

@@ -376,11 +376,7 @@ class Ksmd:
 
     def _break_cow(self, item: Item) -> None:
         """break_cow: undo a merge, and put the anon_vma that it took."""
-        assert item.anon_vma is not None
-        item.anon_vma.put()
-        item.anon_vma = None
-        if self.memory.semantics.merge_forgets_checksum:
-            item.forget()
+        self.tree.put_anon_vma(item)
         vma = item.mm.vma_at(item.addr)
         if vma is not None and vma.flags.mergeable and vma.anon_vma is not None:
             self.break_ksm(vma, item.addr, item.addr + 1)

@@ -145,10 +145,9 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
 
     Where a behaviour leaves no trace there (``UNSHOWN``), one that came at about the same time stands for it, for want of
     anything better: smart_scan (6.7) for the checksum's place, cow_ksm (5.18) for mlock (5.18), PageAnonExclusive (5.19) and
-    wp_page_copy (5.13),
-    general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes on behind a stale node (4.4), anon_vmas
-    that are used again (4.0), madvise (4.5) and do_wp_page (5.9), merge_across_nodes or any later file (3.9) for migration and
-    madvise (3.13).
+    wp_page_copy (5.13), general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes on behind a stale
+    node (4.4), anon_vmas that are used again (4.0), madvise (4.5) and do_wp_page (5.9), merge_across_nodes or any later file
+    (3.9) for migration and madvise (3.13).
     """
     files, events, proc = (_names(hello, k) for k in ("ksm_files", "vmstat_keys", "proc_files"))
     smart = "smart_scan" in files

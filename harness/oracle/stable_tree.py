@@ -298,10 +298,14 @@ class StableTree:
     def _let_go(self, item: Item) -> None:
         """An item leaves the stable tree: its anon_vma is put."""
         item.mm.merging.own -= 1
+        self.put_anon_vma(item)
+        item.node = None
+        item.state = State.NONE
+
+    def put_anon_vma(self, item: Item) -> None:
+        """put_anon_vma of an item that was merged; where that forgets, nothing is known of earlier visits any more."""
         assert item.anon_vma is not None
         item.anon_vma.put()
         item.anon_vma = None
-        item.node = None
-        item.state = State.NONE
         if self._forgets:
-            item.forget()
+            item.checksum, item.age, item.skips = None, 0, 0

@@ -41,10 +41,6 @@ class Item:
         self.age = 0  # visits that found no KSM page
         self.skips = 0  # remaining_skips
 
-    def forget(self) -> None:
-        """Nothing is known of earlier visits (Semantics.merge_forgets_checksum)."""
-        self.checksum, self.age, self.skips = None, 0, 0
-
 
 class Node:
     """``struct ksm_stable_node`` of one KSM page: itself in the tree, a dup in a chain, or on migrate_nodes."""

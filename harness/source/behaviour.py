@@ -84,8 +84,7 @@ def _of_pages(read: ReadText) -> Iterator[Told]:
     files = {path: _known(read, path) for path in ("mm/memory.c", "mm/migrate.c", "mm/rmap.c", KSM, "include/linux/ksm.h")}
 
     def told(field: str, found: bool, path: str, function: Function, at: int | None) -> Told:
-        line = line_of(read(path) or "", function.start if at is None else at)
-        return Told(field, found, f"{path}:{line} {function.name}")
+        return Told(field, found, _place(path, read(path) or "", function, at))
 
     for field, names, places in _CALLS:
         for path, where in places:
@@ -117,11 +116,16 @@ def _refuses_ksm(function: Function) -> int | None:
     return None
 
 
+def _place(path: str, text: str, function: Function, at: int | None) -> str:
+    """Where in a function something is seen; None: in all of it."""
+    return f"{path}:{line_of(text, function.start if at is None else at)} {function.name}"
+
+
 def _of_ksm(text: str) -> Iterator[Told]:
     known = {function.name: function for function in functions(text)}
 
-    def place(function: Function, offset: int) -> str:
-        return f"{KSM}:{line_of(text, offset)} {function.name}"
+    def place(function: Function, at: int | None) -> str:
+        return _place(KSM, text, function, at)
 
     if (merge := known.get("cmp_and_merge_page")) is not None:
         checksum, search = (_first(merge, name) for name in ("calc_checksum", "stable_tree_search"))
@@ -129,7 +133,7 @@ def _of_ksm(text: str) -> Iterator[Told]:
             yield Told("cksum_first", checksum < search, place(merge, checksum))
     if (hash_ := known.get("calc_checksum")) is not None:
         first = _first(hash_, "xxhash")
-        yield Told("xxh64_checksum", first is not None, place(hash_, hash_.start if first is None else first))
+        yield Told("xxh64_checksum", first is not None, place(hash_, first))
     if (walk := known.get("stable_tree_search")) is not None:
         for found in _gives_up(statements(walk)):
             yield Told("stale_node_ends_search", found.tokens[0].text == "return", place(walk, found.start))

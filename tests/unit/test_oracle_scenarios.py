@@ -15,6 +15,18 @@ def copies(story: Story) -> int:
     return story.model.memory.ksm_swpin_copy
 
 
+def copies_after_each(story: Story, *order: str) -> list[int]:
+    """A merged pair and a fork of P1 are swapped out, and read their pages in this order."""
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    story.reclaim()
+    measured = []
+    for actor in order:
+        story.verify(actor)
+        measured.append(copies(story))
+    return measured
+
+
 @pytest.mark.parametrize("target", ["x86_64", "ppc64"])
 def test_an_unmodified_kernel_is_found_good(target: str) -> None:
     hello, segments = recorded(target)
@@ -194,14 +206,7 @@ def test_p15_a_fork_gets_its_items_in_one_scan() -> None:
 
 def test_p16_order_p1_child_p2() -> None:
     story = Story(p="P16")
-    story.merged("P1", "P2")
-    story.fork("P1", "C")
-    story.reclaim()
-    measured = []
-    for actor in ("P1", "C", "P2"):
-        story.verify(actor)
-        measured.append(copies(story))
-    assert measured == [0, 0, N]
+    assert copies_after_each(story, "P1", "C", "P2") == [0, 0, N]
     assert [story.states(a) for a in ("P1", "P2", "C")] == ["P" * N] * 3
     assert story.counts == (N, N, 0, 0)
     story.scan()
@@ -210,26 +215,12 @@ def test_p16_order_p1_child_p2() -> None:
 
 def test_p16_order_p2_p1_child() -> None:
     story = Story(p="P16")
-    story.merged("P1", "P2")
-    story.fork("P1", "C")
-    story.reclaim()
-    measured = []
-    for actor in ("P2", "P1", "C"):
-        story.verify(actor)
-        measured.append(copies(story))
-    assert measured == [0, N, 2 * N]
+    assert copies_after_each(story, "P2", "P1", "C") == [0, N, 2 * N]
 
 
 def test_p16_before_2_6_36_the_swap_cache_serves_relatives_only_by_the_same_anon_vma() -> None:
     story = Story(Semantics(swap_cache_by_root=False), p="P16")
-    story.merged("P1", "P2")
-    story.fork("P1", "C")
-    story.reclaim()
-    measured = []
-    for actor in ("P1", "C", "P2"):
-        story.verify(actor)
-        measured.append(copies(story))
-    assert measured == [0, N, 2 * N]
+    assert copies_after_each(story, "P1", "C", "P2") == [0, N, 2 * N]
 
 
 def test_p16_where_the_checksum_comes_first_the_child_joins_a_scan_later() -> None:
