@@ -58,6 +58,7 @@ class Target:
     direct_map: int = 0
     group: str = ""
     libc: str = ""
+    tcg_thread: str = ""
 
     @property
     def memory(self) -> int:
@@ -136,6 +137,8 @@ def _check_values(target: Target, where: str) -> None:
         raise UsageError(f'{where}.libc must be "" or one of {", ".join(LIBCS[1:])}, not "{target.libc}"')
     if target.group and (not _NAME.fullmatch(target.group) or target.group in (ALL, EVERY)):
         raise UsageError(f'{where}.group: {target.group!r:.80} cannot be a group\'s name; "" is that of --target {ALL}')
+    if target.tcg_thread not in ("", "single", "multi"):
+        raise UsageError(f'{where}.tcg_thread must be "", "single" or "multi", not "{target.tcg_thread}"')
     if target.mmu not in MMUS:
         raise UsageError(f'{where}.mmu must be one of {", ".join(MMUS[1:])}, not "{target.mmu}"')
 

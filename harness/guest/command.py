@@ -113,7 +113,7 @@ def command(
         "-machine",
         target.machine,
         "-accel",
-        accel.name,
+        f"tcg,thread={target.tcg_thread}" if accel.name == "tcg" and target.tcg_thread else accel.name,
         "-cpu",
         accel.cpu,
         "-smp",

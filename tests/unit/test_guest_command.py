@@ -34,7 +34,7 @@ def test_row_is_in_the_command(name: str) -> None:
     assert after(argv, "-m") == [str(target.memory)]
     assert after(argv, "-smp") == [str(target.smp)]
     assert after(build(name, smp=4), "-smp") == ["4"]
-    assert after(argv, "-accel") == ["tcg"]
+    assert after(argv, "-accel") == ["tcg,thread=single" if target.kernel_arch == "powerpc" else "tcg"]
     assert after(argv, "-bios") == ([target.firmware] if target.firmware else [])
     assert f"console={target.console}" in after(argv, "-append")[0].split()
     assert {"-nodefaults", "-no-user-config", "-no-reboot"} <= set(argv)

@@ -66,6 +66,7 @@ def test_a_row_that_replaces_one_of_ours_may_be_like_it(tmp_path: Path) -> None:
         ('[pages]\nlike = "x86_64"\n', "pages is a target's name and a group's"),
         ('[a]\nlike = "x86_64"\njournal = "/dev/ttyS1"\n', 'must be "virtio-serial" or a serial line such as "ttyS1"'),
         ('[a]\nlike = "x86_64"\nlibc = "dietlibc"\n', 'libc must be "" or one of musl'),
+        ('[a]\nlike = "x86_64"\ntcg_thread = "one"\n', 'tcg_thread must be "", "single" or "multi"'),
         ('a = "x86_64"\n', r"\[a\] is not a table"),
     ],
 )
