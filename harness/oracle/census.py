@@ -166,7 +166,7 @@ def judge_unmerged(census: Census, obs: Fields, *, ksm_tells: bool) -> Iterator[
             )  # fmt: skip
 
 
-def judge_frames(census: Census, obs: Fields, anon_at_start: int | None, slack: int) -> Iterator[Difference]:
+def judge_frames(census: Census, obs: Fields, unmapped_at_start: int | None, slack: int) -> Iterator[Difference]:
     """The whole of memory: a page that nobody maps and that is not freed has a reference that nobody will drop."""
     told = obs.data.get("frames")
     if not isinstance(told, Mapping):
@@ -180,11 +180,12 @@ def judge_frames(census: Census, obs: Fields, anon_at_start: int | None, slack: 
             summary=f"there are {seen} KSM pages in memory where processes map {mapped}", expected=f"{mapped} KSM pages",
             seen=f"{seen} KSM pages", why="a KSM page is freed with its last pte, as its node holds no reference (get_ksm_page)",
         )  # fmt: skip
-    anon = frames.number("anon", 0) - len(census.frames)
-    if anon_at_start is not None and anon > anon_at_start + slack:
+    unmapped = decimal(frames.data.get("unmapped"))
+    if unmapped is not None and unmapped_at_start is not None and unmapped > unmapped_at_start + slack:
         yield Difference(
             kind="page-leak", op="exit", tier=Tier.SAFETY, prop="P6",
-            summary=f"{anon - anon_at_start} anonymous pages stay in memory though the processes that had them have exited",
-            expected=f"at most {anon_at_start + slack} anonymous pages (pagevecs hold some)", seen=f"{anon}",
+            summary=f"{pages(unmapped - unmapped_at_start)} stay in memory though the processes that had them have exited",
+            expected=f"at most {unmapped_at_start + slack} anonymous pages that nobody maps (pagevecs, swap cache)",
+            seen=f"{unmapped}",
             why="each reference that ksmd takes on a page is dropped again (get_mergeable_page, get_ksm_page, ksm_do_scan)",
         )  # fmt: skip

@@ -21,7 +21,7 @@ _IGNORED = frozenset({"set", "churn", "fill", "leash"})
 _QUIET = frozenset({"settle", "leash", "set", "run", "mergeable"})  # makes no page and takes no reference to one
 PAGEVEC = 16  # pages that a CPU may hold back (mm/swap.c: pagevecs of 15)
 SLOT_CACHE = 2 * 64  # swap slots that a CPU may hold back (mm/swap_slots.c: SWAP_SLOTS_CACHE_SIZE, slots and slots_ret)
-OTHERS = 64  # pages of the actors' programs, stacks and data
+OTHERS = 64  # pages of the actors' programs, stacks and data; those of the harness's own in the swap cache
 ANON_VMAS = 2
 
 
@@ -38,7 +38,7 @@ class FreeRun:
         self._unmerged = False  # run=2, and nothing has changed since
         self._before: Census | None = None  # just before the reclaim
         self._after_reclaim: Census | None = None
-        self._base: tuple[int | None, int | None] | None = None  # anon_vmas, anonymous frames, when no crowd was there
+        self._base: tuple[int | None, int | None] | None = None  # anon_vmas and unmapped frames when no crowd was there
         self._fresh = False  # run=2, and only ksmd has acted since: each KSM page was made while all stood still
         self._nodeless: Nodeless | None = None  # of the census just before the reclaim
         self._inherited: dict[tuple[int, str], int] = {}
@@ -173,7 +173,7 @@ class FreeRun:
         elif self._unmerged:
             differences += census.judge_unmerged(now, obs, ksm_tells=self._ksm_tells)
         if not crowd:
-            differences += self._nothing_left(now, obs)
+            differences += self._nothing_left(obs)
         if self._settled and self._ksm_tells and self._before is now:
             base = self._base[1] if self._base and not crowd else None
             differences += census.judge_frames(now, obs, base, PAGEVEC * self.cpus + OTHERS)
@@ -213,13 +213,12 @@ class FreeRun:
                 "stable_tree_append, remove_rmap_item_from_tree, remove_node_from_stable_tree)",
             )  # fmt: skip
 
-    def _nothing_left(self, now: Census, obs: Fields) -> Iterator[Difference]:
+    def _nothing_left(self, obs: Fields) -> Iterator[Difference]:
         """The first time that no crowd is there gives the measure for all later ones."""
         slab, frames = obs.data.get("slab"), obs.data.get("frames")
         anon_vmas = decimal(slab.get("anon_vma")) if isinstance(slab, dict) else None
         if self._base is None:
-            anon = decimal(frames.get("anon")) if isinstance(frames, dict) else None
-            self._base = anon_vmas, None if anon is None else anon - len(now.frames)
+            self._base = anon_vmas, decimal(frames.get("unmapped")) if isinstance(frames, dict) else None
             return
         base = self._base[0]
         if anon_vmas is not None and base is not None and abs(anon_vmas - base) > ANON_VMAS:

@@ -73,7 +73,7 @@ def story() -> Story:
 
 def test_what_is_as_it_must_be(story: Story) -> None:
     story.settle()
-    story.observe(slab={"anon_vma": 20, "ksm_rmap_item": 8}, frames={"ksm": 1, "ksm_swapcache": 0, "anon": 5})
+    story.observe(slab={"anon_vma": 20, "ksm_rmap_item": 8}, frames={"ksm": 1, "ksm_swapcache": 0, "unmapped": 5})
     story.op("verify", {"actor": "W0", "area": "a", "first": 0, "count": 4}, contents=[[3, 1, 0], [1, 7, 0]])
     assert story.signatures == []
 
@@ -126,7 +126,7 @@ def test_equal_pages_that_stay_apart(story: Story) -> None:
 
 def test_a_page_that_nobody_maps(story: Story) -> None:
     story.settle()
-    story.observe(frames={"ksm": 2, "ksm_swapcache": 0, "anon": 5})
+    story.observe(frames={"ksm": 2, "ksm_swapcache": 0, "unmapped": 5})
     assert story.signatures == ["P6:page-leak:settle"]
 
 
@@ -216,7 +216,7 @@ def test_leaks_when_all_have_exited(story: Story) -> None:
         procs = {"Z": {"pid": 9, "areas": {"z": [[1, "P", 900, 0, ANON, 1]]}}}
         story.step(
             "obs", label="x", stable=True, reads=2, ksm=zero, vmstat={}, meminfo={}, procs=procs,
-            slab={"anon_vma": anon_vmas, "ksm_rmap_item": 0}, frames={"ksm": 0, "ksm_swapcache": 0, "anon": anon_vmas * 20},
+            slab={"anon_vma": anon_vmas, "ksm_rmap_item": 0}, frames={"ksm": 0, "ksm_swapcache": 0, "unmapped": anon_vmas * 20},
         )  # fmt: skip
     assert story.signatures == ["P6:reference-leak:exit", "P6:page-leak:exit"]
 

@@ -309,13 +309,13 @@ static bool same(const struct reading *a, const struct reading *b)
 }
 
 /*
- * All page frames there are: those of KSM and anonymous ones, mapped or not.  A
- * page that lost a reference too few is still among them when nobody has it.
+ * All page frames there are: those of KSM, and anonymous ones that nobody maps.
+ * A page that lost a reference too few is still among them when nobody has it.
  */
 static void j_frames(void)
 {
 	static uint64_t flags[8192];
-	long long ksm = 0, cached = 0, anon = 0;
+	long long ksm = 0, cached = 0, unmapped = 0;
 	int fd = open_proc("/proc/kpageflags");
 	ssize_t n;
 
@@ -323,7 +323,7 @@ static void j_frames(void)
 		for (ssize_t i = 0; i < n / 8; i++) {
 			bool in_cache = flags[i] >> KPF_SWAPCACHE & 1;
 
-			anon += flags[i] >> KPF_ANON & 1;
+			unmapped += (flags[i] >> KPF_ANON & 1) && !(flags[i] >> KPF_MMAP & 1);
 			if (flags[i] >> KPF_KSM & 1)
 				*(in_cache ? &cached : &ksm) += 1;
 		}
@@ -331,7 +331,7 @@ static void j_frames(void)
 	j_open("frames", '{');
 	j_int("ksm", ksm);
 	j_int("ksm_swapcache", cached);
-	j_int("anon", anon);
+	j_int("unmapped", unmapped);
 	j_close('}');
 }
 
