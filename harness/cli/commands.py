@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import declared, doctor, expectation, outdir, pipeline, store, targets
-from harness.cli.common import fragment_files, guests_plan, logged, open_store, tools_of
+from harness import doctor, expectation, outdir, pipeline, store, targets
+from harness.cli.common import declared_in, fragment_files, guests_plan, logged, open_store, tools_of
 from harness.cli.main import silence_stdout
 from harness.cli.mutation import make_mutants, mutate
 from harness.cli.storage import keep_store
@@ -18,7 +18,6 @@ from harness.errors import ExitCode, unwritable
 from harness.guest import settings
 from harness.image import workload_table
 from harness.kernel import build, contained, fragments, patches
-from harness.oracle.semantics import DECLARABLE
 from harness.report import Progress, exit_code, judge, load_run, markdown, report, seen, show, show_rows
 from harness.report.runfile import to_data
 from harness.resources import directory
@@ -39,10 +38,6 @@ def _print_run(run: RunResult, out: Path, as_json: bool) -> None:
         silence_stdout()
 
 
-def _declared(options: argparse.Namespace) -> tuple[declared.Declared, ...] | None:
-    return declared.load(options.semantics, DECLARABLE) if options.semantics else None
-
-
 def run(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness run``."""
     plan = dataclasses.replace(
@@ -52,7 +47,6 @@ def run(options: argparse.Namespace) -> ExitCode:
         only=options.only or "",
         require=tuple(dict.fromkeys(options.require)),
         expect=expectation.load(options.expect) if options.expect else None,
-        declared=_declared(options) or (),
         hold=options.hold,
     )
     pipeline.check(plan)
@@ -114,7 +108,7 @@ def tell_whether_contained(options: argparse.Namespace) -> ExitCode:
 
 def judge_again(options: argparse.Namespace) -> ExitCode:
     """``ksm-harness judge DIR``."""
-    result = judge(options.directory.absolute(), _declared(options))
+    result = judge(options.directory.absolute(), declared_in(options.semantics) or None)
     _print_run(result, options.directory.absolute(), options.json)
     return exit_code(result)
 

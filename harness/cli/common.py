@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness import outdir, targets
+from harness import declared, outdir, targets
 from harness.errors import UsageError, meant, unwritable
 from harness.guest import settings
 from harness.image import WorkloadInfo, workload_table
 from harness.kernel import Wanted, wanted
 from harness.kernel.fragments import find, included
+from harness.oracle.semantics import DECLARABLE
 from harness.pipeline import RunPlan
 from harness.store import Store, keep_free
 from harness.targets import Target
@@ -62,6 +63,11 @@ def boot_args_of(words: Sequence[str]) -> list[str]:
     return list(words)
 
 
+def declared_in(path: Path | None) -> tuple[declared.Declared, ...]:
+    """What ``--semantics`` declares, nothing without one."""
+    return declared.load(path, DECLARABLE) if path else ()
+
+
 def guests_plan(options: argparse.Namespace) -> RunPlan:
     """What ``run`` and ``mutate`` are told alike: the kernel, the guests, what runs in them and where it goes."""
     wanted_targets = targets.choose(options.target, targets.table(options.table))
@@ -85,6 +91,7 @@ def guests_plan(options: argparse.Namespace) -> RunPlan:
         memory_factor=wants.memory,
         patience=options.patience * wants.patience,
         witness=options.witness,
+        declared=declared_in(options.semantics),
         command=("ksm-harness", *sys.argv[1:]),
     )
 

@@ -112,6 +112,11 @@ def _add_kernel(parser: argparse.ArgumentParser, patch: bool = True) -> None:
     parser.add_argument("--targets", metavar="FILE", type=Path, dest="table", help="a target table of your own (TOML)")
 
 
+def _add_semantics(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--semantics", metavar="FILE", type=Path,
+                        help="what this kernel does otherwise on purpose, declared and reviewed (TOML)")  # fmt: skip
+
+
 def _add_guest(parser: argparse.ArgumentParser, patience: float) -> None:
     """How workloads are run."""
     parser.add_argument("--workload", metavar="W[,W…]", type=_names, default="all",
@@ -130,6 +135,7 @@ def _add_guest(parser: argparse.ArgumentParser, patience: float) -> None:
                         help="multiply all deadlines for guests (default: %(default)s)")  # fmt: skip
     parser.add_argument("--witness", action="store_true",
                         help="look at the kernel's own structures, too, after each operation (needs drgn)")  # fmt: skip
+    _add_semantics(parser)
     parser.add_argument("--verbose", action="store_true", help="show every command that is run")
 
 
@@ -151,13 +157,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
                      help="properties that must be judged, by one workload at least, in every target: else 125")  # fmt: skip
     run.add_argument("--expect", metavar="FILE", type=Path,
                      help="what passes and what is skipped, as `ksm-harness expect` records it: a new skip is 125")  # fmt: skip
-    _add_semantics(run)
     run.add_argument("--json", action="store_true", help="print run.json instead of the table")
-
-
-def _add_semantics(parser: Parser) -> None:
-    parser.add_argument("--semantics", metavar="FILE", type=Path,
-                        help="what this kernel does otherwise on purpose, declared and reviewed (TOML)")  # fmt: skip
 
 
 MUTATE_EPILOG = """\

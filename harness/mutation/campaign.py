@@ -164,6 +164,7 @@ class Campaign:
         more += [run.memory] if run.memory else []
         more += [run.memory_factor] if run.memory_factor != 1 else []
         more += ["witness"] if run.witness else []
+        more += [f"{d.field}={d.value}" for d in run.declared]
         return identity.key(mutant.digest, ground.kernel.key, ground.image, [w.name for w in self.plan.workloads], more)
 
     def _old(self, ground: _Ground, mutant: Mutant) -> Outcome | None:

@@ -59,3 +59,40 @@ def test_a_campaign_and_its_second_call(tmp_path: Path) -> None:
     assert [m["guest_seconds"] for m in load_json(out / "mutate.json")["mutants"]] == [
         m["guest_seconds"] for m in data["mutants"] if m["mutant"] != "stale"
     ]
+
+# A copy at swap-in is counted no more.
+UNCOUNTED = """\
+--- a/mm/ksm.c
++++ b/mm/ksm.c
+@@ -2714,8 +2714,5 @@
+ 		SetPageDirty(new_page);
+ 		__SetPageUptodate(new_page);
+ 		__SetPageLocked(new_page);
+-#ifdef CONFIG_SWAP
+-		count_vm_event(KSM_SWPIN_COPY);
+-#endif
+ 	}
+ 
+"""
+
+DECLARED = """\
+[has_swpin_copy]
+value = false
+reason = "copies are not counted in this kernel"
+reviewed-by = "A Maintainer <maintainer@example.org>"
+"""
+
+
+def test_what_a_kernel_does_on_purpose_is_no_defect(tmp_path: Path) -> None:
+    patches, out = tmp_path / "patches", tmp_path / "out"
+    patches.mkdir()
+    (patches / "B-uncounted.patch").write_text(UNCOUNTED)
+    (tmp_path / "declared.toml").write_text(DECLARED)
+    words = ("mutate", "--patches", patches, "--out", out, "--workload", "swapin")
+
+    flagged = execute(out, *words)
+    assert flagged.code == 1, flagged.told()
+    assert [m["fate"] for m in load_json(out / "mutate.json")["mutants"]] == ["flagged"], flagged.told()
+    accepted = execute(out, *words, "--semantics", tmp_path / "declared.toml")
+    assert accepted.code == 0, accepted.told()
+    assert [m["fate"] for m in load_json(out / "mutate.json")["mutants"]] == ["clean"], accepted.told()
