@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import MUTANTS, execute, load_json
+from .conftest import FAULTS, MUTANTS, execute, load_json
 
 pytestmark = pytest.mark.system
 
@@ -60,20 +60,6 @@ def test_a_campaign_and_its_second_call(tmp_path: Path) -> None:
         m["guest_seconds"] for m in data["mutants"] if m["mutant"] != "stale"
     ]
 
-# A copy at swap-in is counted no more.
-UNCOUNTED = """\
---- a/mm/ksm.c
-+++ b/mm/ksm.c
-@@ -2714,8 +2714,5 @@
- 		SetPageDirty(new_page);
- 		__SetPageUptodate(new_page);
- 		__SetPageLocked(new_page);
--#ifdef CONFIG_SWAP
--		count_vm_event(KSM_SWPIN_COPY);
--#endif
- 	}
- 
-"""
 
 DECLARED = """\
 [has_swpin_copy]
@@ -86,7 +72,7 @@ reviewed-by = "A Maintainer <maintainer@example.org>"
 def test_what_a_kernel_does_on_purpose_is_no_defect(tmp_path: Path) -> None:
     patches, out = tmp_path / "patches", tmp_path / "out"
     patches.mkdir()
-    (patches / "B-uncounted.patch").write_text(UNCOUNTED)
+    shutil.copy(FAULTS / "swapin-copy-uncounted.patch", patches / "B-uncounted.patch")
     (tmp_path / "declared.toml").write_text(DECLARED)
     words = ("mutate", "--patches", patches, "--out", out, "--workload", "swapin")
 
