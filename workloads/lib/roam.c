@@ -168,36 +168,55 @@ static bool rests(const struct roamer *r)
 		__atomic_load_n(&r->slot->asked, __ATOMIC_ACQUIRE);
 }
 
-/* Who has not come back: a name and a pid, or nothing. */
-static pid_t missing(const char **who)
+/* Who has not come back: a name, and a pid where it has one already. */
+struct missing {
+	const char *name;
+	pid_t pid;
+};
+
+static bool find_missing(struct missing *who)
 {
 	for (int i = 0; i < TROUBLEMAKERS; i++)
 		if (troublemakers[i]) {
-			*who = "troublemaker";
-			return troublemakers[i];
+			*who = (struct missing){ "troublemaker", troublemakers[i] };
+			return true;
 		}
 	for (int i = 0; i < ROAMERS; i++) {
 		struct roamer *r = &crowd->roamers[i];
 		uint32_t state = __atomic_load_n(&r->state, __ATOMIC_ACQUIRE);
 
-		if (state == LEFT || (state == ROAMING && !rests(r))) {
-			*who = members[i]->name;
-			return r->pid;
+		if (state == BORN || state == LEFT || (state == ROAMING && !rests(r))) {
+			*who = (struct missing){ members[i]->name, r->pid };
+			return true;
 		}
 	}
-	return 0;
+	return false;
+}
+
+/*
+ * Whether one is missing still.  Who rests has no more children; but a child
+ * may take a place that was found free, and its parent rest before it is looked
+ * at: it is there at the next look.
+ */
+static bool some_missing(struct missing *who)
+{
+	uint32_t births = __atomic_load_n(&crowd->births, __ATOMIC_ACQUIRE);
+
+	reap();
+	*who = (struct missing){ "a child", 0 };
+	return find_missing(who) ||
+		__atomic_load_n(&crowd->births, __ATOMIC_ACQUIRE) != births;
 }
 
 static void call_back(void)
 {
 	double deadline = monotonic_seconds() + patient(CALL_BACK_SECONDS);
-	const char *who;
-	pid_t pid;
+	struct missing who;
 
 	__atomic_store_n(&crowd->stop, 1, __ATOMIC_RELEASE);
-	while (reap(), (pid = missing(&who))) {
+	while (some_missing(&who)) {
 		if (monotonic_seconds() > deadline)
-			stuck(who, pid);
+			stuck(who.name, who.pid);
 		usleep(500);
 	}
 	for (int i = 0; i < ROAMERS; i++)

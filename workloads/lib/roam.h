@@ -41,7 +41,8 @@ struct wrong {
 	int64_t found;		/* -1: the bytes of no tag */
 };
 
-enum roamer_state { FREE, ROAMING, LEFT };
+/* BORN: taken by a fork that is not done. */
+enum roamer_state { FREE, BORN, ROAMING, LEFT };
 
 struct roamer {
 	uint32_t state;		/* enum roamer_state */
@@ -63,6 +64,7 @@ extern const char *const trouble_names[TROUBLES];
 struct crowd {
 	uint32_t stop;
 	uint32_t population;
+	uint32_t births;	/* forks that roam on, ever */
 	uint32_t least, most;	/* of the population */
 	size_t npages;		/* of each area */
 	struct roamer roamers[ROAMERS];

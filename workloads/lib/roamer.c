@@ -251,7 +251,7 @@ static void fork_roamer(struct roamer *me)
 	pid_t pid;
 
 	for (struct roamer *r = crowd->roamers; r < crowd->roamers + ROAMERS; r++, free = FREE)
-		if (__atomic_compare_exchange_n(&r->state, &free, ROAMING, false,
+		if (__atomic_compare_exchange_n(&r->state, &free, BORN, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
 			child = r;
 			break;
@@ -269,6 +269,8 @@ static void fork_roamer(struct roamer *me)
 	child->slot->request = REQ_CALL;
 	child->slot->answered = 0;
 	child->slot->asked = 1;
+	__atomic_store_n(&child->state, ROAMING, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&crowd->births, 1, __ATOMIC_RELEASE);
 	pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 	if (!pid)
 		serve(child->slot);
