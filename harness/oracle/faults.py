@@ -202,7 +202,7 @@ def _read_alone(memory: Memory, pte: Pte, entry: SwapEntry, vma: Vma) -> None:
 def _needs_copy(memory: Memory, page: Page, pte: Pte, vma: Vma) -> bool:
     """ksm_might_need_to_copy: may another anon_vma's page, or a KSM page that is none any more, not be mapped here?"""
     if page.ksm:
-        return page.node is None or memory.unmerging
+        return page.node is None or (memory.unmerging and memory.semantics.unmerging_empties_tree)
     own = pte.mm.prepare_anon_vma(memory.anon_vmas, vma)
     if page.anon_vma is None:
         return False

@@ -417,6 +417,7 @@ class Ksmd:
             if mm.dead:
                 self.mms.remove(mm)
                 mm.registered = False
-        self.tree.remove_unmapped()
+        if self.memory.semantics.unmerging_empties_tree:
+            self.tree.remove_unmapped()
         self.cursor = None
         self.full_scans = 0

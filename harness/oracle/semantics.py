@@ -61,6 +61,9 @@ class Semantics:
     # A page in the swap cache serves all that have its anon_vma's root (mm/ksm.c: ksm_might_need_to_copy).  Before 2.6.36 it
     # does those only whose own anon_vma it is.
     swap_cache_by_root: bool = True
+    # 2 in run takes the stable nodes of pages that nobody maps away, and what comes back from the swap cache while it is there
+    # is a copy (mm/ksm.c: remove_all_stable_nodes, ksm_might_need_to_copy, 3.9 on).  Before, a node goes when its page does.
+    unmerging_empties_tree: bool = True
     # A KSM page can be moved (3.9 on).  Before, only off memory that goes (mm/migrate.c: unmap_and_move, "offlining").
     migrates_ksm: bool = True
     # madvise() says that a page could not be taken out of use (mm/madvise.c: madvise_hwpoison; before 3.13 a "ret" inside of
@@ -119,7 +122,7 @@ UNSHOWN = (
     "cksum_first", "single_dup_leaves_chain", "stale_node_ends_search", "has_merge_any", "swap_ptes_keep_exclusive",
     "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root",
     "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum",
-    "cow_frees_swap_cache", "merge_forgets_checksum",
+    "cow_frees_swap_cache", "merge_forgets_checksum", "unmerging_empties_tree",
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 
@@ -147,7 +150,7 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
     anything better: smart_scan (6.7) for the checksum's place, cow_ksm (5.18) for mlock (5.18), PageAnonExclusive (5.19) and
     wp_page_copy (5.13), general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes on behind a stale
     node (4.4), anon_vmas that are used again (4.0), madvise (4.5) and do_wp_page (5.9), merge_across_nodes or any later file
-    (3.9) for migration and madvise (3.13).
+    (3.9) for migration, unmerging and madvise (3.13).
     """
     files, events, proc = (_names(hello, k) for k in ("ksm_files", "vmstat_keys", "proc_files"))
     smart = "smart_scan" in files
@@ -165,6 +168,7 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         wp_counts_users=not chains,
         reuses_anon_vmas=chains,
         migrates_ksm=bool(files & _LATER_FILES),
+        unmerging_empties_tree=bool(files & _LATER_FILES),
         madvise_tells_offline=bool(files & _LATER_FILES),
         madvise_tells_poison=chains,
         has_zero_pages_counter="ksm_zero_pages" in files,

@@ -53,9 +53,11 @@ class StableTree:
         return [*found, *self.set_aside]
 
     def is_candidate(self, node: Node, offset: int = 0) -> bool:
-        """__is_page_sharing_candidate: it has an item, and room for another."""
+        """__is_page_sharing_candidate: it has an item, and room for another.  Without a limit nobody asks, before 4.13."""
+        if self.max_page_sharing is None:
+            return True
         count = len(node.items)
-        return bool(count) and (self.max_page_sharing is None or count + offset < self.max_page_sharing)
+        return bool(count) and count + offset < self.max_page_sharing
 
     def append(self, item: Item, node: Node) -> None:
         """stable_tree_append."""

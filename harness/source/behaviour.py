@@ -34,6 +34,7 @@ _THERE = (
     ("has_merge_any", "kernel/sys.c", "PR_SET_MEMORY_MERGE", ""),
     ("swap_ptes_keep_exclusive", "mm/rmap.c", "pte_swp_mkexclusive", "("),
     ("mlock_marks_ksm", "mm/mlock.c", "mlock_pte_range", "("),
+    ("unmerging_empties_tree", KSM, "remove_all_stable_nodes", "("),
     ("split_maps_zeros", "mm/migrate.c", "try_to_map_unused_to_zeropage", "("),
     ("hwpoison_takes_ksm", "mm/memory-failure.c", "collect_procs_ksm", "("),
     ("cow_frees_swap_cache", "mm/memory.c", "free_swap_cache", "("),

@@ -34,7 +34,7 @@ def test_what_debians_sources_tell() -> None:
         yes: set[str] = {"5.10": set(), "6.1": SINCE_5_19, "7.3": SINCE_5_19 | LATER | SINCE_7_3}.get(name, SINCE_5_19 | LATER)
         before = {"stale_node_ends_search", "wp_counts_users", "wp_reuses_ksm"}
         since = {"swap_cache_by_root", "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison"}
-        since |= {"xxh64_checksum"}
+        since |= {"xxh64_checksum", "unmerging_empties_tree"}
         assert told == {field: field in yes | since for field in SINCE_5_19 | LATER | SINCE_7_3 | before | since}, name
 
 

@@ -296,6 +296,39 @@ def test_p18_swapped_ptes_are_left_alone() -> None:
     assert (cow(story), story.counts, story.states("P1")) == (0, (0, 0, 0, 0), "S" * N)
 
 
+@pytest.mark.parametrize("empties", [True, False])
+def test_p18_before_3_9_the_swap_cache_keeps_a_stable_node_over_run_2(empties: bool) -> None:
+    story = Story(Semantics(unmerging_empties_tree=empties), p="P18")
+    story.merged("P1", "P2")
+    story.on("pin", "P1")
+    story.reclaim()
+    story.op("unpin", actor="P1")
+    story.run(2)
+    assert len(list(story.model.ksmd.tree.nodes())) == (0 if empties else N)
+    story.verify("P1")
+    assert story.states("P1") == ("P" if empties else "K") * N
+    assert copies(story) == (N if empties else 0)
+
+
+@pytest.mark.parametrize("chains", [True, False])
+def test_p18_before_3_9_what_was_unmerged_joins_the_page_that_waits_in_the_swap_cache(chains: bool) -> None:
+    """Its node has no item left: before 4.13 nobody asks for one (is_page_sharing_candidate)."""
+    story = Story(Semantics(unmerging_empties_tree=False, cow_frees_swap_cache=False, has_chains=chains), p="P18")
+    story.merged("P1", "P2")
+    story.on("pin", "P1")
+    story.reclaim()
+    story.op("unpin", actor="P1")
+    story.verify("P1")
+    story.verify("P2")
+    waiting = {pte.page for pte in story.model.actors["P1"].ptes.values()}
+    story.run(2)
+    assert (story.states("P1"), story.states("P2")) == ("P" * N, "P" * N)
+    story.run(1)
+    story.scan()
+    merged = {pte.page for pte in story.model.actors["P1"].ptes.values()} == waiting
+    assert (merged, story.counts) == ((False, (0, 0, 0, 2 * N)) if chains else (True, (N, N, 0, 0)))
+
+
 def test_p18_unmergeable_touches_only_its_range() -> None:
     story = Story(p="P18")
     story.merged("P1", "P2")

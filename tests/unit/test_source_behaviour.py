@@ -109,7 +109,8 @@ def test_which_checksum_there_is(call: str, xxh64: bool) -> None:
 
 
 def test_a_kernel_without_chains_has_none_that_could_be_left() -> None:
-    assert told({"mm/ksm.c": SEARCH_FIRST}) == {"cksum_first": False, "single_dup_leaves_chain": False}
+    expected = {"cksum_first": False, "single_dup_leaves_chain": False, "unmerging_empties_tree": False}
+    assert told({"mm/ksm.c": SEARCH_FIRST}) == expected
 
 
 WRITES = """
@@ -191,6 +192,7 @@ def test_what_is_done_with_pages_and_anon_vmas(path: str, form: str, code: str, 
         ("mlock_marks_ksm", "mm/mlock.c", "static int mlock_pte_range(pmd_t *pmd)\n{\n}\n"),
         ("split_maps_zeros", "mm/migrate.c", "static bool try_to_map_unused_to_zeropage(struct folio *folio)\n{\n}\n"),
         ("cow_frees_swap_cache", "mm/memory.c", "\t\t\tfree_swap_cache(old_page);\n"),
+        ("unmerging_empties_tree", "mm/ksm.c", "static int remove_all_stable_nodes(void)\n{\n}\n"),
         ("hwpoison_takes_ksm", "mm/memory-failure.c", "\t\tcollect_procs_ksm(folio, page, tokill, force_early);\n"),
     ],
 )
