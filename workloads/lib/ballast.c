@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Active pages, for kernels whose reclaim of a memcg goes by counters that are
- * never brought up to date.
+ * Active pages, for kernels whose reclaim of a memcg leaves some of them alone:
+ * those that had anonymous pages begin as active ones (before 5.9), and those that
+ * go by counters which are never brought up to date.
  *
  * Active pages are only made inactive, and so reclaimed, where the memcg's
  * counters of its lruvec have fewer inactive than active ones (mm/vmscan.c:
  * inactive_is_low).  Before 5.15 each CPU keeps back up to MEMCG_CHARGE_BATCH (32)
  * pages of either counter (include/linux/memcontrol.h: __mod_lruvec_state) and
  * nothing makes it give them up, so that two dozen active pages of a memcg stay
- * for ever on a correct kernel.  With more active ones on each node than both
- * counters can be wrong by, they go.
+ * for ever on a correct kernel.  And with counters that are right (4.4:
+ * mem_cgroup_get_lru_size) inactive pages that nobody can free, as they are pinned
+ * or as others map them, keep as many active ones from being looked at.  With more
+ * active ones on each node than both counters can be wrong by, or than stay, they
+ * go.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -199,8 +199,7 @@ static void j_attempt(const struct attempt *attempt, const struct picture *p)
 /* ballast.c.  For what came with memory.reclaim, in 5.19, there is a file in either hierarchy's kernels. */
 static bool needs_ballast(void)
 {
-	return memcg_version() && !stepped_by_run &&
-		access("/proc/self/ksm_merging_pages", F_OK) != 0;
+	return memcg_version() && access("/proc/self/ksm_merging_pages", F_OK) != 0;
 }
 
 static int try_once(const char *memcg, struct actor *z)
