@@ -21,7 +21,8 @@ class KnownDefect:
     lines: tuple[str, ...]
 
 
-# docs/findings.md ("A debugging check that stops a correct kernel") has the reasoning.
+# docs/findings.md has the reasoning ("A debugging check that stops a correct kernel", "A warning about a page that is rightly
+# mapped").
 KNOWN = (
     KnownDefect(
         "VM_BUG_ON_PAGE(PageKsm(page)) in vma_address(), where ksmd has made the page a KSM page while folio_referenced(), "
@@ -33,6 +34,11 @@ KNOWN = (
             r"\bfolio_referenced\+0x",
             r"\bshrink_active_list\+0x",
         ),
+    ),
+    KnownDefect(
+        "WARN_ON_ONCE(page_mapped(page)) in remove_stable_node() at run=2, where a process maps the page that ksmd does not scan "
+        "(mm/ksm.c of 3.9 to 5.3, without 9a63236f1ad8; docs/findings.md)",
+        (r"WARNING: [^\n]*mm/ksm\.c:\d+ remove_stable_node\+0x", r"\brun_store\+0x"),
     ),
 )  # fmt: skip
 

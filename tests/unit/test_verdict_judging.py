@@ -309,6 +309,36 @@ def test_a_known_defect_of_the_kernel_is_neither_good_nor_bad() -> None:
     assert verdict(evidence(Outcome.CRASHED, cut, (crash, OOPS)))[0] is Verdict.CRASH
 
 
+# Of 4.4.155, as the console has it, shortened.
+STILL_MAPPED = """\
+------------[ cut here ]------------
+WARNING: CPU: 0 PID: 60 at ../src/mm/ksm.c:717 remove_stable_node+0x6d/0x80()
+Modules linked in:
+CPU: 0 PID: 60 Comm: init Not tainted 4.4.155 #1
+Call Trace:
+ [<ffffffff810b502c>] ? warn_slowpath_common+0x85/0x9b
+ [<ffffffff810ff06d>] ? remove_stable_node+0x6d/0x80
+ [<ffffffff810ff0ca>] ? remove_all_stable_nodes+0x4a/0xb0
+ [<ffffffff810fff5a>] ? run_store+0x2aa/0x2e0
+---[ end trace c2a1eecd6716b3d8 ]---
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", Verdict.LOST),
+        ("ksm.c:717 remove_stable_node", "ksm.c:717 remove_node_from_stable_tree", Verdict.CRASH),
+        ("run_store", "ksm_scan_thread", Verdict.CRASH),
+        ("WARNING", "kernel BUG", Verdict.CRASH),
+    ],
+)
+def test_a_warning_about_a_page_that_is_rightly_mapped(old: str, new: str, expected: Verdict) -> None:
+    title = "WARNING: CPU: 0 PID: 60 at ../src/mm/ksm.c:717 remove_stable_node+0x6d/0x80()"
+    warning = CrashReport("warning", title, STILL_MAPPED.replace(old, new), 9, True)
+    assert verdict(evidence(Outcome.CRASHED, account(), (warning,)))[0] is expected
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
