@@ -186,6 +186,8 @@ class FreeRun:
         if self._ksm_tells:
             yield from judge_settled(now, nodeless, obs)
         wrong: dict[str, list[str]] = {}
+        alive = {process.pid for process in self.population.processes.values()}
+        self._inherited = {key: n for key, n in self._inherited.items() if key[0] in alive}  # pids come round again
         for name, process in self.population.processes.items():
             proc = Fields(obs.mapping(obs.record("procs")[name], name), obs.where)
             stat = proc.data.get("stat")

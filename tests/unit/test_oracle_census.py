@@ -54,8 +54,12 @@ class Story:
     def settle(self, settled: bool = True) -> None:
         self.op("settle", scans=4, settled=settled, counters=[[1, 4, 3, 0]] * 5)
 
-    def observe(self, pages: Pages = MERGED, ksm: Mapping[str, str] = SETTLED, **more: Any) -> None:
-        procs = {name: {"pid": pid, "areas": {"a": pages[name]}} for pid, name in enumerate(BOOKS, start=10)}
+    def observe(
+        self, pages: Pages = MERGED, ksm: Mapping[str, str] = SETTLED, items: Mapping[str, int] | None = None, **more: Any
+    ) -> None:
+        procs: dict[str, Any] = {n: {"pid": pid, "areas": {"a": pages[n]}} for pid, n in enumerate(BOOKS, start=10) if n in pages}
+        for name, number in (items or {}).items():
+            procs[name]["stat"] = {"ksm_rmap_items": number}
         procs["Z"] = {"pid": 9, "areas": {"z": [[1, "P", 900, 0, ANON, 1]]}}
         self.step("obs", label="x", stable=True, reads=2, ksm=dict(ksm), vmstat={}, meminfo={}, procs=procs, **more)
 
@@ -200,6 +204,22 @@ def test_reclaim_gets_all_but_pages_without_a_node(story: Story, present: Mappin
     attempt = {"rc": 0, "errno": "", "ms": 1, "states": states}
     story.op("reclaim", {"memcg": "t", "keep": []}, attempts=[attempt], control="gone", lingering=0, why="quiet")
     assert story.signatures == expected
+
+
+def test_a_pid_that_comes_round_again_inherits_anew(story: Story) -> None:
+    story.settle()
+    story.observe(items={"W1": 4})
+    story.op("exit", {"actor": "W1"})
+    story.settle()
+    alone = {"W0": [[3, "P", 100, 0, KSM, 3], MERGED["W0"][1]]}
+    story.observe(alone, {**SETTLED, "pages_sharing": "2", "pages_unshared": "1"})
+    story.roam()
+    story.settle()
+    story.observe(items={"W1": 36})
+    assert story.signatures == []
+    story.settle()
+    story.observe(items={"W1": 35})
+    assert story.signatures == ["P15:counter-ksm_rmap_items:settle"]
 
 
 def test_what_never_comes_to_rest(story: Story) -> None:
