@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 	slab_frees_late = setting_is("slab_frees", "late");
 	say_hello();
 	/* After hello: what the kernel has to say of this counts. */
-	anchor = start_anchor(&anchor_error);
+	anchor = anchor_ksmd(&anchor_error);
 	j_begin("anchor");
 	j_str("errno", errno_name(anchor_error));
 	j_end();

@@ -20,7 +20,7 @@ void load_modules(void);
 const char *swap_device(void);
 int make_swap(const char *disk);
 void set_tunables(void);
-pid_t start_anchor(int *error);
+pid_t anchor_ksmd(int *error);
 
 /* devices.c: nodes in /dev, and the open journal's port or -1. */
 void make_nodes(void);

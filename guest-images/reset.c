@@ -156,6 +156,8 @@ bool reset(const char *next, pid_t anchor)
 		snprintf(why, sizeof(why), "the process with a mergeable area that keeps ksmd on its leash has died");
 	else if (!ok)
 		snprintf(why, sizeof(why), "processes of the last workload do not die");
+	if (ok)
+		restore_anchor();
 	if (write_file(KSM_DIR "/run", "2") < 0)
 		refused = errno;
 	ok = ok && ksm_is_zero(!refused, why, sizeof(why));

@@ -4,11 +4,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
@@ -18,7 +16,6 @@
 #include "init.h"
 
 #define NUMA_DIR "/sys/kernel/debug/sched/numa_balancing"
-#define ANCHOR_SECONDS 5
 
 /* To the console: milestones for whoever watches it. */
 void say(const char *text)
@@ -332,43 +329,18 @@ static void choose_stepping(void)
 }
 
 /*
- * A process with a mergeable area and no page in it: as long as one mm is
- * registered ksmd stays in its timed sleep (mm/ksm.c: __ksm_enter wakes it for
- * the first one only).  Where the kernel refuses that it stays alive, and the
- * record "anchor" says so: the workloads will meet the same refusal, and it is
- * they that are judged.
+ * Where the kernel refuses its madvise the anchor stays alive, and the record
+ * "anchor" says so: the workloads will meet the same refusal, and it is they that
+ * are judged.
  */
-pid_t start_anchor(int *error)
+pid_t anchor_ksmd(int *error)
 {
-	struct pollfd answer = { .events = POLLIN };
-	int told[2], scans = 0;
+	int scans = 0;
 	pid_t pid;
 
-	*error = ECHILD;
 	if (setting_is("stepping", "auto"))
 		write_file(KSM_DIR "/sleep_millisecs", TRY_SLEEP_MS);
-	if (pipe2(told, O_CLOEXEC) < 0)
-		return -1;
-	pid = fork();
-	if (!pid) {
-		void *p = mmap(NULL, page_size(), PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		int mine = 0;
-
-		if (p == MAP_FAILED || madvise(p, page_size(), MADV_MERGEABLE))
-			mine = errno;
-		if (write(told[1], &mine, sizeof(mine)) != sizeof(mine))
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	close(told[1]);
-	answer.fd = told[0];
-	if (pid > 0 && !poll(&answer, 1, ANCHOR_SECONDS * 1000))
-		*error = ETIMEDOUT;	/* it hangs there, and so will others */
-	else if (pid > 0 && read(told[0], error, sizeof(*error)) != sizeof(*error))
-		*error = ECHILD;
-	close(told[0]);
+	pid = start_anchor(error);
 	/* Its madvise wakes ksmd once; that scan must be over before we start. */
 	while (!*error && scans++ < 2000 && !read_number(KSM_DIR "/full_scans", 0))
 		usleep(1000);

@@ -23,7 +23,8 @@ WORKLOAD(cow, "P17", "a write to a merged page is seen by the writer only")
 	protect(p1, "a", 0, part, "rw");
 	write_pages(p1, "a", 0, part, 6000, 1);
 	observe("its parent wrote the same pages");
-	protect(p2, "a", 3 * part, part, "r");
+	protect(p2, "a", 3 * part, part / 2, "r");
+	protect(p2, "a", 3 * part + part / 2, part - part / 2, "none");
 	force_pages(p2, "a", 3 * part, part, 6500, 1);
 	protect(p2, "a", 3 * part, part, "rw");
 	observe("somebody wrote to P2's by force");

@@ -228,10 +228,31 @@ static void reclaim_at_the_cursor(void)
 }
 
 /*
+ * With no process left ksmd waits for the first that registers, which wakes it for
+ * a scan at once.
+ */
+static void come_first(void)
+{
+	if (!weigh_anchor())
+		return;
+	p[0] = spawn_filled(names[0], N * page_size(), 1);
+	p[1] = p[2] = NULL;
+	scan_by_first(p[0], "a", 0, ALL_PAGES);
+	drop_anchor();
+	observe("the first of all was met");
+	p[1] = spawn_filled(names[1], N * page_size(), 1);
+	mergeable(p[1], "a", 0, ALL_PAGES);
+	scan(2);
+	observe_slab("and merged with another");
+	clean_up();
+}
+
+/*
  * ksmd scans in batches and sleeps in between, with its cursor in the middle of
  * a process.  What happens meanwhile must leave the cursor something to stand
  * on, and the rest of the scan as it was: forks and newcomers wait for the next
- * one; the process at the cursor exits, executes, unmaps or is unmerged.
+ * one; the process at the cursor exits, executes, unmaps or is unmerged.  And
+ * who comes when there is nobody wakes it.
  */
 WORKLOAD(half_scanned, "P14", "processes come, go and change at ksmd's cursor, in the middle of a scan")
 {
@@ -243,4 +264,5 @@ WORKLOAD(half_scanned, "P14", "processes come, go and change at ksmd's cursor, i
 	unmerge_what_waits();
 	exit_while_waiting();
 	reclaim_at_the_cursor();
+	come_first();
 }

@@ -172,11 +172,17 @@ class Oracle:
         if op.data.get("by") == "run":
             self.model.set_run(1)
         self._catch_up(begin, ret.where)
+        if op.data.get("by") == "first":
+            self.model.mergeable(*pages_of(self.model, op))
         ksmd = self.model.ksmd
         begun, failed = end - begin - (ksmd.cursor is not None), ksmd.failed_merges
         self._replay(end - begin)
         self._left.scanned(begun=begun, failed=ksmd.failed_merges - failed)
         return []
+
+    def _anchor(self, op: Fields, ret: Fields) -> list[Difference]:
+        """The mm that keeps ksmd's list from being empty leaves it with the next scan, or comes back."""
+        return [] if op.flag("there") else self._scan(op, ret)
 
     def _batch(self, op: Fields, ret: Fields) -> list[Difference]:
         self._catch_up(ret.number("from", 0), ret.where)
@@ -332,7 +338,8 @@ class Oracle:
 
 # The operations whose results are compared with the prediction.
 _JUDGED: Mapping[str, Callable[[Oracle, Fields, Fields], list[Difference]]] = {
-    "scan": Oracle._scan, "batch": Oracle._batch, "verify": Oracle._verify, "reclaim": Oracle._reclaim,
+    "scan": Oracle._scan, "anchor": Oracle._anchor, "batch": Oracle._batch,
+    "verify": Oracle._verify, "reclaim": Oracle._reclaim,
     "idle_read": Oracle._idle_read, "soft_offline": Oracle._soft_offline, "move_pages": Oracle._move_pages,
     "hwpoison": Oracle._hwpoison, "set": Oracle._set, "smaps": Oracle._smaps, "strange": Oracle._strange, "vvar": Oracle._strange,
     "merge_any": Oracle._merge_any, "read_without_room": Oracle._read_without_room,

@@ -164,3 +164,21 @@ def test_many_scans_at_once() -> None:
     story.op("scan", {"from": 2, "to": 302, "pokes": 1}, scans=260, by="itself")
     assert story.model.ksmd.full_scans == 302
     assert story.model.ksmd.pages_scanned == before + 300 * 4
+
+
+def test_the_first_of_all_is_scanned_at_once() -> None:
+    story = Story(p="P14")
+    assert story.op("anchor", {"from": 0, "to": 1, "pokes": 1}, there=False) == []
+    story.filled("P1", mergeable=False)
+    assert story.on("scan", "P1", results={"from": 1, "to": 2, "pokes": 0}, scans=1, by="first") == []
+    assert story.op("anchor", there=True) == []
+    assert story.counts == (0, 0, 0, N)
+    assert story.model.memory.unsure == ""
+
+
+def test_a_first_one_that_wakes_nobody() -> None:
+    story = Story(p="P14")
+    story.op("anchor", {"from": 0, "to": 1, "pokes": 1}, there=False)
+    story.filled("P1", mergeable=False)
+    found = story.on("scan", "P1", results={"rc": -1, "errno": "ETIME", "available_kb": 1}, scans=1, by="first")
+    assert [f.signature for f in found] == ["P14:refused:scan"]

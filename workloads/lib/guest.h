@@ -85,6 +85,13 @@ void memcg_reclaimed(void);
 extern bool stepped_by_run;
 #define RUN_SLEEP_MS "50"
 
+/*
+ * anchor.c: start_anchor() is init's; its process, and the error that it was refused
+ * with.  restore_anchor(): should a workload have ended while it was weighed.
+ */
+pid_t start_anchor(int *error);
+void restore_anchor(void);
+
 /* What the guest was to have and could not be given, in words; "" if nothing. */
 extern const char *lacking;
 

@@ -18,15 +18,15 @@
 #include "actor.h"
 #include "failing.h"
 #include "guest.h"
+#include "ksmd.h"
 
-#define FULL_SCANS KSM_DIR "/full_scans"
 #define ALL "100000000"		/* pages_to_scan: more than there are */
 #define STUCK_SECONDS 30
 /* A poke can be absorbed by a batch that is just ending: then poke again. */
 #define REPOKE_SECONDS 1
 #define IDLE_POKES 10		/* one that these do not stir will not scan */
 
-static void poke(void)
+void poke(void)
 {
 	long long value = read_number(KSM_DIR "/sleep_millisecs", 0);
 	char text[24];
@@ -87,7 +87,7 @@ static bool off_cpu(void)
 	return !runs(ksmd) || runs(KTHREADD);
 }
 
-static bool asleep(void)
+char ksmd_state(void)
 {
 	char path[32], text[256], *paren;
 
@@ -97,14 +97,19 @@ static bool asleep(void)
 	if (read_file(path, text, sizeof(text)) <= 0)
 		refused("ksmd", errno, "reading %s", path);
 	paren = strrchr(text, ')');
-	return paren && paren[1] && paren[2] == 'S' && off_cpu();
+	return paren && paren[1] ? paren[2] : '?';
+}
+
+bool asleep(void)
+{
+	return ksmd_state() == 'S' && off_cpu();
 }
 
 /*
  * While the director polls it must not have the CPU that ksmd needs: who yields has
  * it back as soon as others have had their share, and ksmd's is a quarter (nice 5).
  */
-static void stand_back(bool back)
+void stand_back(bool back)
 {
 	struct sched_param none = { .sched_priority = 0 };
 
@@ -114,7 +119,7 @@ static void stand_back(bool back)
 }
 
 /* Between two batches: a poke before ksmd sleeps again would be lost. */
-static void wait_asleep(void)
+void wait_asleep(void)
 {
 	double start = monotonic_seconds();
 
@@ -163,7 +168,7 @@ static void run_for_one_scan(void)
 	write_run("0");
 }
 
-static unsigned int one_scan(void)
+unsigned int one_scan(void)
 {
 	long long before = read_number(FULL_SCANS, -1);
 	double start = monotonic_seconds(), poked = start;
@@ -192,8 +197,7 @@ static unsigned int one_scan(void)
 	return pokes;
 }
 
-/* The begin of a ret: full_scans before, and now that ksmd sleeps. */
-static void ret_scans(long long from)
+void ret_scans(long long from)
 {
 	long long to = read_number(FULL_SCANS, -1);
 
@@ -250,9 +254,22 @@ void scan_freely(unsigned int scans)
 	ret_end();
 }
 
-void scan_by_run(void)
+void await_scan(long long from, const char *after)
 {
 	double start = monotonic_seconds();
+
+	while (read_number(FULL_SCANS, -1) == from) {
+		if (monotonic_seconds() > start + patient(REPOKE_SECONDS) && asleep())
+			refused("ksmd", ETIME, "asleep after %s", after);
+		if (monotonic_seconds() > start + patient(STUCK_SECONDS))
+			stuck("ksmd", ksmd);
+		sched_yield();
+	}
+	wait_asleep();
+}
+
+void scan_by_run(void)
+{
 	long long from;
 
 	if (stepped_by_run) {
@@ -269,14 +286,7 @@ void scan_by_run(void)
 	poke();		/* from its sleep between batches to where it waits for work */
 	wait_asleep();
 	write_run("1");
-	while (read_number(FULL_SCANS, -1) == from) {
-		if (monotonic_seconds() > start + patient(REPOKE_SECONDS) && asleep())
-			refused("ksmd", ETIME, "asleep after run=1");
-		if (monotonic_seconds() > start + patient(STUCK_SECONDS))
-			stuck("ksmd", ksmd);
-		sched_yield();
-	}
-	wait_asleep();
+	await_scan(from, "run=1");
 	stand_back(false);
 	ret_scans(from);
 	j_int("pokes", 0);

@@ -173,6 +173,16 @@ void ksm_set(const char *file, const char *value);
 bool ksm_try(const char *file, const char *value);
 bool ksm_has(const char *file);
 
+/*
+ * anchor.c: with the anchor weighed no mm is registered with ksmd but the actors',
+ * and with none of them it waits for the first one.  scan_by_first() is mergeable(),
+ * and the scan that it has woken ksmd for.  False, with a note, where ksmd is stepped
+ * otherwise; else drop_anchor() must follow.
+ */
+bool weigh_anchor(void);
+void scan_by_first(struct actor *a, const char *area, size_t first, size_t count);
+void drop_anchor(void);
+
 /* Reclaim of the actors' memcg.  keep(): the next one does not wait for these. */
 void keep(struct actor *a, const char *area, size_t first, size_t count);
 void reclaim(void);

@@ -2,7 +2,7 @@
 """Which mm, vma and rmap_item of the kernel is which of the model.
 
 Left out on purpose, as no journal tells of them: init itself; the process that init keeps with a mergeable area and no page
-in it, so that ksmd's list is never empty (guest-images/setup.c: start_anchor), whose slot is the only one of a process that
+in it, so that ksmd's list is never empty (workloads/lib/anchor.c), whose slot is the only one of a process that
 is no actor; the workload's own process; and what an actor has beside its areas (stack, heap, data).
 """
 
