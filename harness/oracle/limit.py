@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from harness.findings import Tier
 from harness.oracle import faults
+from harness.oracle.address_space import Mm
 from harness.oracle.judge import Difference, Places, pages
 from harness.oracle.model import Model
 from harness.oracle.operations import pages_of
 from harness.oracle.records import Fields
+
+MANY = 16  # reads that were refused again, at least (workloads/lib/limit.c)
 
 
 def read_without_room(model: Model, op: Fields, ret: Fields) -> list[Difference]:
@@ -34,6 +39,23 @@ def read_without_room(model: Model, op: Fields, ret: Fields) -> list[Difference]
             faults.read(model.memory, mm, addr)
             if served := mm.ptes[addr].page:
                 served.referenced = None  # looked up by /proc/PID/mem: FOLL_TOUCH
+    return [*_lost(ret), *_needless(mm, refused, error)]
+
+
+def _lost(ret: Fields) -> Iterator[Difference]:
+    """A page for each that was refused: what else comes and goes meanwhile is much less."""
+    again, lost = ret.data.get("again"), ret.data.get("lost")
+    if again is None or lost is None or ret.number("again", 0) < MANY or ret.number("lost") < MANY // 2:
+        return
+    yield Difference(
+        kind="page-leak", op="read_without_room", tier=Tier.SAFETY, prop="P6",
+        summary=f"{pages(ret.number('lost'))} are lost after {ret.number('again')} reads that were refused for want of room",
+        expected="each page that was allocated is freed", seen="neither free nor in use, as far as the kernel tells",
+        why="a copy that cannot be charged is given up (ksm_might_need_to_copy, do_swap_page)",
+    )  # fmt: skip
+
+
+def _needless(mm: Mm, refused: Places, error: str) -> list[Difference]:
     if not refused.count():
         return []
     return [

@@ -208,6 +208,18 @@ def test_a_copy_that_is_charged_in_advance_is_marked_as_used_already() -> None:
     assert {pte.page.referenced for pte in story.model.actors["P2"].ptes.values() if pte.page} == {None}
 
 
+@pytest.mark.parametrize(
+    ("again", "lost", "told"),
+    [(16, 16, True), (16, 8, True), (16, 3, False), (16, -20, False), (3, 16, False), (16, None, False)],
+)
+def test_reads_that_are_refused_lose_no_page(again: int, lost: int | None, told: bool) -> None:
+    story = Story(p="P16")
+    story.merged()
+    story.reclaim()
+    story.on("read_without_room", "P2", results={"outcomes": [[N, "EIO"]], "again": again, "lost": lost})
+    assert story.signatures == ["P6:page-leak:read_without_room"] * told
+
+
 def test_what_is_mapped_needs_no_room() -> None:
     story = Story(p="P16")
     story.merged()

@@ -69,6 +69,9 @@ bool slab_is_shared(const char *cache);
 long long slab_objects(const char *cache);
 extern bool slab_frees_late;	/* anon_vmas are freed after a grace period only: SLUB_RCU_DEBUG */
 
+/* known.c: pages of which the kernel tells what they are for, -1 if it does not. */
+long long pages_known(void);
+
 /*
  * memcg.c: version of the hierarchy at MEMCG_ROOT, 1 or 2, 0 if there is none with
  * a memory controller; reclaiming so many bytes, and the end of a row of such.

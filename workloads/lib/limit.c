@@ -21,6 +21,7 @@
 #define PRINTK "/proc/sys/kernel/printk"
 #define NO_WARNINGS "4"		/* the killer that finds nobody warns at length */
 #define NEVER "-1000"		/* is killed */
+#define MANY 16			/* more than else comes or goes in the meantime */
 
 static void must_write(const char *path, const char *value)
 {
@@ -72,6 +73,27 @@ static void read_each(int mem, unsigned long addr, int *errors, size_t count)
 		errors[i] = pread(mem, &byte, 1, addr + i * page_size()) == 1 ? 0 : errno;
 }
 
+/*
+ * Those that were refused again and again, MANY times: whatever each of them leaves
+ * behind shows then.  Returns how often it was refused.
+ */
+static unsigned int read_again(int mem, unsigned long addr, const int *errors, size_t count)
+{
+	unsigned int refused = 0, before;
+	int error;
+
+	do {
+		before = refused;
+		for (size_t i = 0; i < count && refused < MANY; i++) {
+			if (!errors[i])
+				continue;
+			read_each(mem, addr + i * page_size(), &error, 1);
+			refused += error != 0;
+		}
+	} while (refused < MANY && refused > before);
+	return refused;
+}
+
 static void tell_runs(const int *errors, size_t count)
 {
 	size_t run;
@@ -91,6 +113,8 @@ static void tell_runs(const int *errors, size_t count)
 void read_without_room(struct actor *a, const char *area, size_t first, size_t count)
 {
 	char path[32], level[64];
+	long long before, after;
+	unsigned int again;
 	int mem, *errors;
 
 	if (memcg_version() != 2) {
@@ -109,10 +133,18 @@ void read_without_room(struct actor *a, const char *area, size_t first, size_t c
 	must_write(PRINTK, NO_WARNINGS);
 	leave_no_room(a->memcg);
 	read_each(mem, a->slot->addr, errors, count);
+	before = pages_known();
+	again = read_again(mem, a->slot->addr, errors, count);
+	after = pages_known();
 	make_room(a->memcg);
 	must_write(PRINTK, level);
 	ret_begin(0, 0);
 	tell_runs(errors, count);
+	j_int("again", again);
+	if (before < 0 || after < 0)
+		j_null("lost");
+	else
+		j_int("lost", before - after);
 	ret_end();
 	free(errors);
 	close(mem);
