@@ -56,6 +56,23 @@ class _Wrong:
         self.error = self.error or error
 
 
+def judge_offline(ret: Fields) -> Iterator[Difference]:
+    """A page of the block is pinned, and ksmd was poked while it was on its way offline."""
+    if not ret.text("error"):
+        yield Difference(
+            kind="pinned-moved", op="offline", tier=Tier.SAFETY, prop="P19",
+            summary="a memory block went offline though a page of it is pinned", expected="EINTR, when it is given up",
+            seen="success", why="a page with a reference too many cannot be migrated (folio_migrate_mapping)",
+        )  # fmt: skip
+    if not ret.flag("waited"):
+        yield Difference(
+            kind="trees-in-use", op="offline", tier=Tier.SAFETY, prop="P19",
+            summary="ksmd scanned while memory was on its way offline", expected="it waits until that is done or given up",
+            seen="a full scan",
+            why="the pages of the stable tree are moved meanwhile (mm/ksm.c: ksm_memory_callback, wait_while_offlining)",
+        )  # fmt: skip
+
+
 def soft_offline(model: Model, op: Fields, ret: Fields) -> list[Difference]:
     """mm/memory-failure.c: soft_offline_page, page by page in ascending order."""
     mm, start, end = pages_of(model, op)

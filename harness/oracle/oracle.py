@@ -184,6 +184,13 @@ class Oracle:
         """The mm that keeps ksmd's list from being empty leaves it with the next scan, or comes back."""
         return [] if op.flag("there") else self._scan(op, ret)
 
+    def _offline(self, op: Fields, ret: Fields) -> list[Difference]:
+        """Any page may have moved, as with compaction; ksmd was poked meanwhile, and scans when it may."""
+        if not op.flag("cancel"):
+            return []
+        self._scan(op, ret)
+        return list(migration.judge_offline(ret))
+
     def _batch(self, op: Fields, ret: Fields) -> list[Difference]:
         self._catch_up(ret.number("from", 0), ret.where)
         with self._noting():
@@ -338,7 +345,7 @@ class Oracle:
 
 # The operations whose results are compared with the prediction.
 _JUDGED: Mapping[str, Callable[[Oracle, Fields, Fields], list[Difference]]] = {
-    "scan": Oracle._scan, "anchor": Oracle._anchor, "batch": Oracle._batch,
+    "scan": Oracle._scan, "anchor": Oracle._anchor, "offline": Oracle._offline, "batch": Oracle._batch,
     "verify": Oracle._verify, "reclaim": Oracle._reclaim,
     "idle_read": Oracle._idle_read, "soft_offline": Oracle._soft_offline, "move_pages": Oracle._move_pages,
     "hwpoison": Oracle._hwpoison, "set": Oracle._set, "smaps": Oracle._smaps, "strange": Oracle._strange, "vvar": Oracle._strange,

@@ -14,11 +14,13 @@ import pytest
 
 from harness.mutation import mutant
 
+from . import test_configs
 from .conftest import MUTANTS, Ended, execute, load_json
 
 pytestmark = pytest.mark.system
 
-TRIED = {m.name: m for m in mutant.read(MUTANTS)}
+ELSEWHERE = frozenset(test_configs.OFFLINING)  # shown in another configuration
+TRIED = {m.name: m for m in mutant.read(MUTANTS) if m.name not in ELSEWHERE}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,11 @@ from .conftest import MUTANTS, Ended, Harness, execute
 
 pytestmark = pytest.mark.system
 
+OFFLINING = {  # kernels that are broken where memory goes offline, and by what that is seen
+    "19-cancel-wakes-nobody": "HANG",
+    "19-offline-stays-at-cancel": "HANG",
+    "19-scans-while-offlining": "P19:trees-in-use:offline",
+}
 SOME = "new_fork,fork_tree,many_items,stale_swap,swapin,special"
 
 
@@ -55,6 +60,20 @@ def test_a_skip_that_is_new(tmp_path: Path, harness: Harness) -> None:
     assert same.code == 0, same.told()
     required = harness(*some, "--config", wants, "--require", "P20")
     assert required.code == 125, required.told()
+
+
+def test_memory_goes_offline(harness: Harness) -> None:
+    ended = harness("--config", "movable", "--workload", "offlined", "--target", "all")
+    assert ended.code == 0, ended.told()
+    assert {v for cell in ended.run.cells for v in (w.verdict for w in cell.workloads)} == {Verdict.PASS}, ended.told()
+
+
+@pytest.mark.parametrize("name", OFFLINING)
+def test_ksmd_waits_while_memory_goes_offline(name: str, harness: Harness) -> None:
+    ended = harness("--config", "movable", "--workload", "offlined", "--patch", MUTANTS / f"{name}.patch")
+    assert ended.code == 1, ended.told()
+    workload = ended.workload("offlined")
+    assert OFFLINING[name] in {workload.verdict.value, *(f.signature for f in workload.findings)}, ended.told()
 
 
 @pytest.mark.breadth

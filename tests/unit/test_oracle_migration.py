@@ -331,3 +331,18 @@ def test_whether_the_caller_is_told_is_learnt_from_ordinary_memory(told: bool) -
     assert story.signatures == ([] if told else ["P21:wrongly-told:hwpoison"])
     poison(story, "P1", 1)
     assert ("P21:not-told:hwpoison" in story.signatures) is told
+
+
+def test_ksmd_waits_while_memory_goes_offline() -> None:
+    story = forked()
+    now = story.model.ksmd.full_scans
+    results = {"from": now, "to": now + 1, "waited": True, "error": "EINTR"}
+    assert story.on("offline", "P1", count=1, results=results, cancel=True) == []
+    assert story.model.ksmd.full_scans == now + 1
+    results = {"from": now + 1, "to": now + 2, "waited": False, "error": "EINTR"}
+    found = story.on("offline", "P1", count=1, results=results, cancel=True)
+    assert [f.signature for f in found] == ["P19:trees-in-use:offline"]
+    results = {"from": now + 2, "to": now + 2, "waited": True, "error": ""}
+    found = story.on("offline", "P1", count=1, results=results, cancel=True)
+    assert [f.signature for f in found] == ["P19:pinned-moved:offline"]
+    assert story.on("offline", "P1", count=1, cancel=False) == []

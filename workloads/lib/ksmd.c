@@ -38,7 +38,7 @@ void poke(void)
 }
 
 /* By /proc/PID/stat, "PID (ksmd) S": before 2.6.33 there is no comm. */
-static pid_t find_ksmd(void)
+pid_t find_ksmd(void)
 {
 	struct dirent *entry;
 	char path[300], stat[256];

@@ -11,6 +11,7 @@
 
 /* Wake it for a batch, if it is in its timed sleep. */
 void poke(void);
+pid_t find_ksmd(void);
 /* The letter in /proc/PID/stat. */
 char ksmd_state(void);
 /* Is it asleep?  wait_asleep(): until it is, or the workload ends in a stuck record. */

@@ -222,6 +222,16 @@ void move_pages_to(struct actor *a, const char *area, size_t first,
 		   size_t count, int node, bool all);
 void compact(void);
 
+/*
+ * offline.c.  The memory block in which an actor's page lies is to go offline: it
+ * cannot, for a page of it is pinned, and that is given up when ksmd has been seen to
+ * wait, which then makes the scan that it was poked for; or it goes, and is taken
+ * into use again.  Ends the workload as skipped where no block can go.
+ */
+size_t memory_block(void);	/* its bytes */
+void offline_cancelled(struct actor *a, const char *area, size_t page);
+void offline_and_online(struct actor *a, const char *area, size_t page);
+
 /* A memory error in one page; early: vm.memory_failure_early_kill is set. */
 void hwpoison(struct actor *a, const char *area, size_t page, bool early);
 
