@@ -7,7 +7,8 @@
  * then the forks of both sharers touch some of the pages: idle page tracking
  * must notice, and the walk for references must return the exact number.
  * Reclaim gives such pages a second look before it unmaps them.  A fork's own
- * ptes begin as old ones, however young those that they are copies of.
+ * ptes begin as old ones, however young those that they are copies of.  A page
+ * that is moved is as idle and as old as it was.
  */
 WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as used")
 {
@@ -27,6 +28,11 @@ WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as use
 	touch_pages(other, "a", 3 * part, 2 * part);
 	idle_read(p2, "a", 0, ALL_PAGES);
 	idle_read(p2, "a", 0, ALL_PAGES);
+	if (has_node(1) && has_move_pages()) {
+		idle_set(p1, "a", 0, ALL_PAGES);
+		move_pages_to(child, "a", 0, ALL_PAGES, 1, true);
+		idle_read(p2, "a", 0, ALL_PAGES);
+	}
 
 	clear_refs(p1);
 	touch_pages(child, "a", part, 3 * part);

@@ -57,6 +57,11 @@ static void share_almost(void)
 	}
 	scan(3);
 	observe("equal pages are merged, almost equal ones are not");
+	write_pages(p[1], "a", n, n, ALMOST + 200, 1);
+	scan(1);
+	write_pages(p[1], "a", n, n, 200, 1);
+	scan(1);
+	observe("a page that changes in its last byte waits");
 	for (int i = 0; i < 3; i++) {
 		verify(p[i], "a", 0, ALL_PAGES);
 		exit_actor(p[i]);

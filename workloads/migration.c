@@ -19,7 +19,8 @@ static void take_down(struct actor *p1, struct actor *p2, struct actor *child)
  * the same new frames, still KSM, no counter has changed, and the old frames are
  * out of use.  The stable nodes have followed (folio_migrate_ksm): another
  * process with the same contents is merged with the moved pages, the child gets
- * its items, and reclaim swaps all of it out.
+ * its items, and reclaim swaps all of it out, but for what is locked: that moves
+ * as well, and stays locked.
  */
 WORKLOAD(soft_offlined, "P19", "a KSM page is moved to another frame with all its mappers")
 {
@@ -41,8 +42,19 @@ WORKLOAD(soft_offlined, "P19", "a KSM page is moved to another frame with all it
 	mergeable(p3, "a", 0, ALL_PAGES);
 	scan(2);
 	observe("scanned");
-	soft_offline_frames(p3, "a", 0, 2);
-	observe("moved again, by frame number");
+	lock_pages(p3, "a", 1, 2, true);
+	lock_pages(p2, "a", 2, 1, true);
+	soft_offline_frames(p3, "a", 0, 4);
+	observe("moved again, by frame number, some that are locked");
+	keep(p3, "a", 1, 2);
+	keep(p2, "a", 1, 2);
+	keep(p1, "a", 1, 2);
+	keep(child, "a", 1, 2);
+	reclaim();
+	observe("locked ones are left");
+	unlock_pages(p2, "a", 2, 1);
+	observe("one lock is left");
+	unlock_pages(p3, "a", 1, 2);
 	reclaim();
 	observe("reclaimed");
 	verify(p3, "a", 0, ALL_PAGES);

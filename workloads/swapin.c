@@ -36,12 +36,13 @@ static struct actor *swap_merged_only(void)
 
 /*
  * swapoff() looks for every pte that holds a swap entry, of all processes of whom
- * reclaim has told it (mmlist): among them a fork that ksmd has never met.  Before
- * 3.9 it maps pages where it should copy them.
+ * reclaim has told it (mmlist): among them a fork that ksmd has never met, and one
+ * that got nothing but swap entries.  Who shares a page then may not write to it
+ * as his own.  Before 3.9 it maps pages where it should copy them.
  */
 static void swap_off(void)
 {
-	struct actor *p1, *p2, *child, *other;
+	struct actor *p1, *p2, *child, *other, *plain, *late;
 
 	if (!ksm_has("merge_across_nodes")) {
 		note("swapoff copies since 3.9 only");
@@ -50,15 +51,22 @@ static void swap_off(void)
 	merge_pair(&p1, &p2, size / 4);
 	child = fork_actor(p1, "C");
 	exit_actor(p1);
+	plain = spawn_filled("X", 8 * page_size(), 3000);
 	reclaim();
+	late = fork_actor(plain, "Y");
 	other = swap_merged_only();
 	swap_off_and_on();
 	observe("swap was off");
+	write_pages(plain, "a", 0, 4, 4000, 1);
+	verify(late, "a", 0, ALL_PAGES);
 	verify(child, "a", 0, ALL_PAGES);
 	verify(p2, "a", 0, ALL_PAGES);
 	verify(other, "a", 0, ALL_PAGES);
 	reclaim();
 	observe("and is used again");
+	verify(plain, "a", 0, ALL_PAGES);
+	exit_actor(plain);
+	exit_actor(late);
 	exit_actor(p2);
 	exit_actor(child);
 	exit_actor(other);

@@ -40,6 +40,7 @@ class Ksmd:
         self.use_zero_pages = False
         self.smart_scan = memory.setup.smart_scan
         self.failed_merges = 0  # half done and undone again
+        self.refused_merges = 0  # with a page of the stable tree, and nothing done
         self.failing: int | None = None  # which of the objects to come, from 1 on, it does not get
         self.pages_scanned = 0
         self.pages_skipped = 0
@@ -220,6 +221,8 @@ class Ksmd:
                 assert kpage.node is not None
                 self.tree.append(item, kpage.node)
                 self.tree.mapped_by_fork += kpage is page
+            else:
+                self.refused_merges += 1
             return
         if not self.memory.semantics.cksum_first and (not self._settled(item, page) or self._merge_with_zeros(pte, page)):
             return

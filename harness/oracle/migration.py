@@ -33,9 +33,11 @@ def moved(memory: Memory, page: Page) -> None:
     """The page is in another frame now."""
     page.moves += 1
     for pte in page.ptes:
-        pte.young = None  # remove_migration_pte: old, unless the migration entry could remember better
+        pte.young = pte.young and None  # remove_migration_pte: old, unless the migration entry could remember better
     if rmap.locked(page) and not memory.semantics.mlock_marks_ksm:
         page.mlock.put_back(locked=True)  # remove_migration_pte, mlock_vma_page: of pages that were not marked, too
+    elif rmap.locked(page):
+        page.mlock.moved(sum(pte.locked for pte in page.ptes))
     page.by, page.when = memory.op, memory.tick
     memory.migrations += 1
 

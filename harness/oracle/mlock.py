@@ -54,6 +54,15 @@ class Mlock:
         self.marked, self.unsure, self.waiting = locked, False, True
         self.low = self.high = 0
 
+    def moved(self, locks: int) -> None:
+        """In another frame now, which so many VM_LOCKED vmas map, and each is counted anew (mm/migrate.c: __unmap_and_move).
+
+        Since 6.3 the new frame is on the LRU by then only if the old one was marked (migrate_folio_move: PAGE_WAS_MLOCKED).
+        """
+        counted = self.marked and not self.unsure
+        self.marked, self.unsure, self.missed = True, False, False
+        self.low, self.high = locks if counted else 0, locks
+
     def restore(self) -> None:
         """folio_referenced_one, try_to_unmap_one: "Restore the mlock which got missed"."""
         self.marked, self.unsure = True, False

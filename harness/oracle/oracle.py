@@ -233,10 +233,10 @@ class Oracle:
     def _noting(self) -> Iterator[None]:
         """What ksmd does meanwhile is remembered until the next observation."""
         ksmd, since = self.model.ksmd, self._judge.since
-        forked, failed = ksmd.tree.mapped_by_fork, ksmd.failed_merges
+        forked, failed = ksmd.tree.mapped_by_fork, ksmd.failed_merges + ksmd.refused_merges
         yield
         since.fork_items += ksmd.tree.mapped_by_fork - forked
-        since.failed_merges += ksmd.failed_merges - failed
+        since.failed_merges += ksmd.failed_merges + ksmd.refused_merges - failed
 
     def _verify(self, op: Fields, ret: Fields) -> list[Difference]:
         mm, start, end = pages_of(self.model, op)

@@ -194,6 +194,30 @@ def test_what_idle_tracking_took_counts_as_one_reference() -> None:
     assert watched(story, [[N, 0, 0, 2]]) == []
 
 
+def moved(story: Story) -> None:
+    """All pages of P1, by frame number: nobody touches them."""
+    story.op("soft_offline", {"outcomes": [[N, "", True]]}, actor="P1", area="a", first=0, count=N, via="sysfs")
+
+
+@pytest.mark.parametrize("idle", [1, 0])
+def test_a_page_that_was_moved_is_as_idle_as_before(idle: int) -> None:
+    """folio_migrate_flags takes the mark along, and an old pte is old afterwards (remove_migration_pte)."""
+    story = forked()
+    story.on("idle_set", "P1")
+    moved(story)
+    story.on("idle_read", "P2", results={"idle": [[N, idle]]})
+    assert story.signatures == ([] if idle else ["P12:idle:idle_read"])
+
+
+def test_whether_a_pte_that_was_used_is_young_in_the_new_frame_is_not_judged() -> None:
+    story = forked()
+    story.on("idle_set", "P1")
+    story.on("touch", "C")
+    moved(story)
+    for idle in (1, 0):
+        assert story.on("idle_read", "P2", results={"idle": [[N, idle]]}) == []
+
+
 # Locks that were lost.
 
 
@@ -232,6 +256,26 @@ def test_a_lock_is_counted_until_the_last_one_goes() -> None:
     story.on("mlock", "P2", onfault=True)
     story.on("munlock", "P2")
     assert [f.signature for f in story.observe(unmarked)] == ["P9:not-locked:mlock"]
+    story.on("munlock", "P1")
+    assert not any(page.mlock.marked for page in story.model.pages())
+
+
+def test_locks_are_counted_anew_where_a_page_is_moved() -> None:
+    story = forked(p="P9")
+    for actor in ("P1", "P2"):
+        story.on("mlock", actor, onfault=True)
+    moved(story)
+    assert story.observe() == []
+    story.on("munlock", "P2")
+    assert [f.signature for f in story.observe(unmarked)] == ["P9:not-locked:munlock"]
+    story.on("munlock", "P1")
+    assert not any(page.mlock.marked for page in story.model.pages())
+
+
+def test_a_lock_that_was_lost_is_marked_where_the_page_is_moved() -> None:
+    story = forgotten()
+    moved(story)
+    assert all(page.mlock.marked for page in story.model.pages() if page.ksm)
     story.on("munlock", "P1")
     assert not any(page.mlock.marked for page in story.model.pages())
 

@@ -29,6 +29,17 @@ def after_failed_merge() -> Story:
     return story
 
 
+def after_refused_merge() -> Story:
+    """With pages of the stable tree: P3's are pinned."""
+    story = Story()
+    story.merged("P1", "P2")
+    story.filled("P3", mergeable=False)
+    story.on("pin", "P3")
+    story.on("mergeable", "P3")
+    story.scan(2)
+    return story
+
+
 def after_read() -> Story:
     story = swapped("P1")
     story.verify("P2")
@@ -55,6 +66,7 @@ def after_write() -> Story:
         (after_run, "pages_shared", "P18:counter-pages_shared:run"),
         (after_run, "full_scans", "P18:counter-full_scans:run"),
         (after_failed_merge, "pages_shared", "P7:counter-pages_shared:scan"),
+        (after_refused_merge, "pages_unshared", "P7:counter-pages_unshared:scan"),
     ],
 )
 def test_counters_of_ksmd(make: Callable[[], Story], name: str, signature: str) -> None:
