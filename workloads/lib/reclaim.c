@@ -32,6 +32,8 @@
 #define QUIET_MS 2000		/* nothing changed any more, in spite of */
 #define QUIET_ATTEMPTS 20	/* as many attempts, though Z is out */
 #define LINGER_MS 3000
+#define REST_US 5000		/* between two looks at what kswapd may be at work on */
+#define REST_LOOKS 100
 #define STIR_PAGES 192		/* twice the batch of memcg_rstat_updated, and more */
 
 /* The page tables of all areas, one after another. */
@@ -295,16 +297,36 @@ void reclaim_failing(void)
 /* What a reclaim has come to.  Times are in ms. */
 struct progress {
 	struct actor *z;
-	struct picture before, last, now;
+	struct picture before, last, now, again;
 	struct attempt attempt;		/* not told yet: the next may be like it */
 	long long start, changed, gone_at;
 	size_t unchanged, lingering;	/* attempts, page frames */
 	bool control_gone;
 };
 
+/*
+ * What kswapd does for the whole machine it does while the page tables are read, one
+ * after another, so that the first may be older than the last.  It only takes pages
+ * away: what is the same twice was so all between.
+ */
+static void take_at_rest(struct picture *now, struct picture *again)
+{
+	take(now);
+	for (int i = 0; i < REST_LOOKS; i++) {
+		usleep(REST_US);
+		take(again);
+		if (same_states(now, again))
+			return;
+		memcpy(now->entries, again->entries, now->count * 8);
+	}
+}
+
 static void note_attempt(struct progress *p, int error)
 {
-	take(&p->now);
+	if (memcg_version())
+		take(&p->now);
+	else
+		take_at_rest(&p->now, &p->again);
 	if (p->attempt.times && same_states(&p->last, &p->now)) {
 		p->attempt.times++;
 		p->unchanged++;
@@ -366,7 +388,7 @@ void reclaim_memcg(const char *memcg)
 	struct actor *z = control_of(memcg);
 	struct progress p = {
 		.z = z, .before = new_picture(), .last = new_picture(),
-		.now = new_picture(), .start = now_ms(),
+		.now = new_picture(), .again = new_picture(), .start = now_ms(),
 	};
 	bool failing = short_of_pages;
 	unsigned int failures = 0;
@@ -404,4 +426,5 @@ void reclaim_memcg(const char *memcg)
 	free(p.before.entries);
 	free(p.last.entries);
 	free(p.now.entries);
+	free(p.again.entries);
 }
