@@ -16,6 +16,8 @@ _LEAF = 1  # enum maple_type: maple_dense, maple_leaf_64, maple_range_64, maple_
 _ARANGE = 3
 _DEPTH = 16  # of a maple tree
 _ALL = (1 << 64) - 1
+# SLUB_RED_ACTIVE of include/linux/poison.h, right behind an object (mm/slub.c, init_object), as many as a pointer has bytes.
+_RED_ACTIVE = b"\xcc" * 8
 
 
 def _internal(entry: int) -> bool:
@@ -43,6 +45,7 @@ class AddressSpaces:
         self._mm = layout.shape("mm", "users", "count", "maple" if layout.has("mm", "maple") else "mmap")
         counts = [name for name in ("children", "active") if layout.has("anon_vma", name)]
         self._counts = counts
+        self._size = layout.sizes["anon_vma"]
         self._anon_vma = layout.shape("anon_vma", "root", "parent", "refcount", "tree", *counts)
 
     def processes(self) -> None:
@@ -92,11 +95,21 @@ class AddressSpaces:
             if address not in self.anon_vmas:
                 self._add_anon_vma(address, where)
 
+    def _is_allocated(self, address: int) -> bool:
+        """Whether its red zone says so: a free object's has other bytes, and memory that is used for something else has any."""
+        return self._f.memory.read(address + self._size, len(_RED_ACTIVE)) == _RED_ACTIVE
+
     def former(self, addresses: Iterable[int]) -> dict[int, AnonVma]:
-        """Those that were anon_vmas and are reached no more, as their memory is now: anything, so that nothing is a fault."""
+        """Those that were anon_vmas and are reached no more, as their memory is now: anything, so that nothing is a fault.
+
+        Where anon_vmas have red zones (``slub_debug=Z``) these are the ones that nobody has freed.
+        """
         found = {}
+        zoned = any(map(self._is_allocated, self.anon_vmas))
         with self._f.unfaulted():
             for address in addresses:
+                if zoned and not self._is_allocated(address):
+                    continue
                 if address not in self.anon_vmas and (values := self._f.memory.shape(self._anon_vma, address)) is not None:
                     found[address] = self._made(address, values, tuple(vma for _, vma, _ in self._tree(address, values[3])))
         return found

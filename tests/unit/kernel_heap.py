@@ -76,10 +76,15 @@ class Heap:
         self.word(self.layout.variables[name][0], value)
 
     def new(self, kind: str, /, **members: int) -> int:
-        """A structure."""
+        """A structure, and a word behind it."""
         address = self.room(self.layout.sizes[kind])
+        self.room(8)
         self.set(kind, address, **members)
         return address
+
+    def red_zone(self, kind: str, address: int, byte: int) -> None:
+        """The word behind a structure."""
+        self.word(address + self.layout.sizes[kind], int.from_bytes(bytes([byte] * 8), "little"))
 
     def set(self, kind: str, address: int, /, **members: int) -> None:
         for member, value in members.items():

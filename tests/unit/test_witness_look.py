@@ -74,16 +74,34 @@ def test_unstable_trees_are_dead_between_scans() -> None:
     assert s.heap.looker().look().unstable == tuple(loose)
 
 
-def test_what_nothing_leads_to_any_more_is_looked_at_once_more() -> None:
-    s = Story()
-    looker = s.heap.looker()
-    assert looker.look().former == {}
+def drop_second(s: Story) -> None:
+    """Nothing leads to the second process any more."""
     h = s.heap
     h.ring("slot", h.layout.symbols["ksm_mm_head"] + h.offset("slot", "next"), [])
     h.ring("node", h.layout.symbols["migrate_nodes"], [], "list_next", "list_prev")
     h.word(h.stable, 0)
     h.tasks([h.task(7, s.mms[0])])
     h.set("anon_vma", s.anon_vmas[1], refcount=3)
+
+
+@pytest.mark.parametrize(("byte", "there"), [(0xCC, True), (0xBB, False), (0, False)])  # in use, free, something else
+def test_the_red_zone_tells_what_is_an_anon_vma_still(byte: int, there: bool) -> None:
+    s = Story()
+    for anon_vma in s.anon_vmas:
+        s.heap.red_zone("anon_vma", anon_vma, 0xCC)
+    looker = s.heap.looker()
+    looker.look()
+    drop_second(s)
+    s.heap.red_zone("anon_vma", s.anon_vmas[1], byte)
+    assert (s.anon_vmas[1] in looker.look().former) is there
+
+
+def test_what_nothing_leads_to_any_more_is_looked_at_once_more() -> None:
+    s = Story()
+    looker = s.heap.looker()
+    assert looker.look().former == {}
+    h = s.heap
+    drop_second(s)
     graph = looker.look()
     gone = s.anon_vmas[1]
     assert graph.former == {gone: AnonVma(gone, gone, gone, 3, 1, 1, (s.vmas[1],))}
@@ -97,7 +115,7 @@ def test_what_nothing_leads_to_any_more_is_looked_at_once_more() -> None:
 def test_a_files_vma_is_of_interest_only_for_its_anon_vma() -> None:
     s = Story()
     h = s.heap
-    file = s.vmas[0] + h.layout.sizes["vma"]
+    file = s.vmas[0] + h.layout.sizes["vma"] + 8
     own = h.new("anon_vma", refcount=1)
     h.set("anon_vma", own, root=own, parent=own)
     assert file not in h.looker().look().vmas
