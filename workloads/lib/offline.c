@@ -162,6 +162,8 @@ void offline_cancelled(struct actor *a, const char *area, size_t page)
 	if (begun) {
 		waited = ksmd_waits(from);
 		error = give_up(writer);
+		if (error && error != EINTR)	/* it had ended before: arm64 refuses boot memory, by a notifier as KSM's is */
+			not_movable(error);
 		stand_back(true);
 		if (waited)
 			await_scan(from, "memory did not go offline");
