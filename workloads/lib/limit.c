@@ -21,7 +21,8 @@
 #define PRINTK "/proc/sys/kernel/printk"
 #define NO_WARNINGS "4"		/* the killer that finds nobody warns at length */
 #define NEVER "-1000"		/* is killed */
-#define MANY 16			/* more than else comes or goes in the meantime */
+#define MANY 16
+#define ROUNDS 4		/* what is lost is lost in each of them, what only comes and goes is not */
 
 static void must_write(const char *path, const char *value)
 {
@@ -94,6 +95,27 @@ static unsigned int read_again(int mem, unsigned long addr, const int *errors, s
 	return refused;
 }
 
+/* Pages that became less, those of the best of several rounds; false if nobody can tell. */
+static bool count_lost(int mem, unsigned long addr, const int *errors, size_t count,
+		       unsigned int *refused, long long *lost)
+{
+	for (int round = 0; round < ROUNDS; round++) {
+		long long before = pages_known(), after;
+		unsigned int again = read_again(mem, addr, errors, count);
+
+		after = pages_known();
+		if (before < 0 || after < 0)
+			return false;
+		if (!round || before - after < *lost) {
+			*refused = again;
+			*lost = before - after;
+		}
+		if (*lost < MANY / 2)
+			break;
+	}
+	return true;
+}
+
 static void tell_runs(const int *errors, size_t count)
 {
 	size_t run;
@@ -113,9 +135,10 @@ static void tell_runs(const int *errors, size_t count)
 void read_without_room(struct actor *a, const char *area, size_t first, size_t count)
 {
 	char path[32], level[64];
-	long long before, after;
-	unsigned int again;
+	unsigned int again = 0;
+	long long lost = 0;
 	int mem, *errors;
+	bool known;
 
 	if (memcg_version() != 2) {
 		note("no cgroup2, so no limit at which nobody is killed");
@@ -133,18 +156,16 @@ void read_without_room(struct actor *a, const char *area, size_t first, size_t c
 	must_write(PRINTK, NO_WARNINGS);
 	leave_no_room(a->memcg);
 	read_each(mem, a->slot->addr, errors, count);
-	before = pages_known();
-	again = read_again(mem, a->slot->addr, errors, count);
-	after = pages_known();
+	known = count_lost(mem, a->slot->addr, errors, count, &again, &lost);
 	make_room(a->memcg);
 	must_write(PRINTK, level);
 	ret_begin(0, 0);
 	tell_runs(errors, count);
 	j_int("again", again);
-	if (before < 0 || after < 0)
-		j_null("lost");
+	if (known)
+		j_int("lost", lost);
 	else
-		j_int("lost", before - after);
+		j_null("lost");
 	ret_end();
 	free(errors);
 	close(mem);
