@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import FAULTS, MUTANTS, execute, load_json
+from .conftest import MUTANTS, execute, load_json
+from .test_semantics import DECLARED, ON_PURPOSE
 
 pytestmark = pytest.mark.system
 
@@ -61,24 +62,15 @@ def test_a_campaign_and_its_second_call(tmp_path: Path) -> None:
     ]
 
 
-DECLARED = """\
-[has_swpin_copy]
-value = false
-reason = "copies are not counted in this kernel"
-reviewed-by = "A Maintainer <maintainer@example.org>"
-"""
-
-
 def test_what_a_kernel_does_on_purpose_is_no_defect(tmp_path: Path) -> None:
     patches, out = tmp_path / "patches", tmp_path / "out"
     patches.mkdir()
-    shutil.copy(FAULTS / "swapin-copy-uncounted.patch", patches / "B-uncounted.patch")
-    (tmp_path / "declared.toml").write_text(DECLARED)
+    shutil.copy(ON_PURPOSE, patches / "B-uncounted.patch")
     words = ("mutate", "--patches", patches, "--out", out, "--workload", "swapin")
 
     flagged = execute(out, *words)
     assert flagged.code == 1, flagged.told()
     assert [m["fate"] for m in load_json(out / "mutate.json")["mutants"]] == ["flagged"], flagged.told()
-    accepted = execute(out, *words, "--semantics", tmp_path / "declared.toml")
+    accepted = execute(out, *words, "--semantics", DECLARED)
     assert accepted.code == 0, accepted.told()
     assert [m["fate"] for m in load_json(out / "mutate.json")["mutants"]] == ["clean"], accepted.told()
