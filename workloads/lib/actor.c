@@ -135,13 +135,11 @@ static long do_stir(size_t bytes)
 /* Of how many pages migration has failed since the kernel was booted. */
 static long long failed_migrations(void)
 {
-	static const char key[] = "\npgmigrate_fail ";
 	static char text[32768];
-	const char *line = NULL;
 
-	if (read_file("/proc/vmstat", text, sizeof(text)) > 0)
-		line = strstr(text, key);
-	return line ? strtoll(line + strlen(key), NULL, 10) : 0;
+	if (read_file("/proc/vmstat", text, sizeof(text)) <= 0)
+		return -1;
+	return number_after(text, "\npgmigrate_fail ");
 }
 
 /*

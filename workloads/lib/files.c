@@ -168,6 +168,13 @@ void j_system_files(bool whole)
 	j_system("meminfo", "/proc/meminfo", whole ? NULL : memory);
 }
 
+long long number_after(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoll(at + strlen(key), NULL, 10) : -1;
+}
+
 long long meminfo_kb(const char *key)
 {
 	char text[8192], *at;

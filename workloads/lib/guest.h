@@ -58,6 +58,8 @@ long long read_number(const char *path, long long fallback);
 const char *errno_name(int error);
 /* A line of /proc/meminfo in kB ("MemTotal"), -1 if it is not there. */
 long long meminfo_kb(const char *key);
+/* The number right after the first "key" in a text, or -1. */
+long long number_after(const char *text, const char *key);
 
 /* Members common to init's reset record and to observations. */
 void j_ksm_files(void);

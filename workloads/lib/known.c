@@ -5,7 +5,6 @@
  * becomes less while nothing but these is used has been lost.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "actor.h"
@@ -18,13 +17,6 @@ static const char *const kinds[] = {
 	"nr_slab_unreclaimable", "nr_page_table_pages",
 };
 
-static long long value_of(const char *text, const char *key)
-{
-	const char *line = strstr(text, key);
-
-	return line ? strtoll(line + strlen(key), NULL, 10) : -1;
-}
-
 /* Free pages that the CPUs hold (mm/vmstat.c: zoneinfo_show_print, "count:"). */
 static long long held_by_cpus(void)
 {
@@ -34,7 +26,7 @@ static long long held_by_cpus(void)
 	if (read_file("/proc/zoneinfo", text, sizeof(text)) <= 0)
 		return -1;
 	for (const char *at = text; (at = strstr(at, "count:")); at++)
-		held += value_of(at, "count:");
+		held += number_after(at, "count:");
 	return held;
 }
 
@@ -50,11 +42,11 @@ long long pages_known(void)
 		return -1;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		snprintf(key, sizeof(key), "\n%s ", kinds[i]);
-		value = value_of(text, key);
+		value = number_after(text, key);
 		if (value < 0)
 			return -1;
 		known += value;
 	}
-	value = value_of(text, "\nnr_kernel_stack ");	/* kB */
+	value = number_after(text, "\nnr_kernel_stack ");	/* kB */
 	return value < 0 ? -1 : known + value * 1024 / (long long)page_size();
 }
