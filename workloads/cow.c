@@ -47,7 +47,7 @@ WORKLOAD(cow, "P17", "a write to a merged page is seen by the writer only")
 	exit_actor(p2);
 	exit_actor(child);
 	observe("one mapper left");
-	write_pages(p1, "a", 3 * part, part, 9000, 1);
+	write_pages(p1, "a", 2 * part, 2 * part, 9000, 1);
 	observe("the last mapper wrote");
 	verify(p1, "a", 0, ALL_PAGES);
 }

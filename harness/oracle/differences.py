@@ -40,6 +40,7 @@ class Kind(enum.Enum):
     NOT_ZEROS = "not-zeros"
     STILL_HUGE = "still-huge"
     NOT_REFERENCED = "not-referenced"
+    IN_PLACE = "in-place"
 
     @property
     def word(self) -> str:
@@ -100,6 +101,10 @@ _WORDS: dict[Kind, tuple[Tier, str, str, str, str]] = {
     Kind.SAME_FRAME: (
         Tier.ACCOUNTING, "have the same frame as before for", "another frame", "the same one",
         "the page was migrated, and its old frame is out of use or on another node",
+    ),
+    Kind.IN_PLACE: (
+        Tier.ACCOUNTING, "have not copied but changed in place", "a frame of their own", "the frame that was shared",
+        "a KSM page is never written: its node is where its bytes sort it to (do_wp_page)",
     ),
     Kind.POISONED: (
         Tier.SAFETY, "map a poisoned frame for", "a frame that is in order", "KPF_HWPOISON set",

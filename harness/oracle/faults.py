@@ -140,7 +140,9 @@ def _copy(memory: Memory, pte: Pte, vma: Vma) -> Page:
     old = pte.page
     assert old is not None
     memory.unmap(pte, keep_cached=not memory.semantics.cow_frees_swap_cache)
-    return memory.new_page(pte, vma, old.content)
+    page = memory.new_page(pte, vma, old.content)
+    page.copied = old.pfn if old.ksm and not old.moves else None
+    return page
 
 
 def swap_in(memory: Memory, pte: Pte, vma: Vma, *, write: bool) -> None:

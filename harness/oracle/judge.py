@@ -157,7 +157,7 @@ class Judge:
             return self._graph(kind, op)
         if kind.startswith("counter-"):
             return self._counter(kind.removeprefix("counter-"), op)
-        if kind in ("not-ksm", "still-ksm", "identity", "leak", "content"):
+        if kind in ("not-ksm", "still-ksm", "identity", "in-place", "leak", "content"):
             return self._page(kind, op)
         if kind in ("zeros", "not-zeros", "still-huge", "vm-flags", "prctl"):
             return "P23"

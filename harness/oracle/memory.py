@@ -24,8 +24,9 @@ class Page:
     """A page frame of anonymous memory: plain, or a KSM page (then ``node`` is its stable node, if it has one)."""
 
     __slots__ = (
-        "anon_vma", "by", "compound", "content", "entry", "exclusive", "extra_refs", "file", "freed", "idle", "index", "ksm",
-        "memcg", "mlock", "moves", "nid", "node", "pfn", "poisoned", "ptes", "referenced", "seen", "unsure", "when", "young",
+        "anon_vma", "by", "compound", "content", "copied", "entry", "exclusive", "extra_refs", "file", "freed", "idle",
+        "index", "ksm", "memcg", "mlock", "moves", "nid", "node", "pfn", "poisoned", "ptes", "referenced", "seen",
+        "unsure", "when", "young",
     )  # fmt: skip
 
     def __init__(self, content: int, memcg: str, nid: int | None = 0) -> None:
@@ -53,6 +54,7 @@ class Page:
         self.by = ""  # the operation that made it what it is, and its number
         self.when = 0
         self.pfn: int | None = None  # as observed last
+        self.copied: int | None = None  # frame of the KSM page that a write fault copied, which was there when this one came
         self.seen = 0  # number of the observation that saw it last
 
     @property

@@ -159,11 +159,14 @@ class _Comparison:
                 self.found.add(Kind.OTHER_FRAME, pte, page, area, i, f"frame {pfn:#x}", f"frame {page.pfn:#x}")
             elif page.pfn == pfn and page.moves == 1:
                 self.found.add(Kind.SAME_FRAME, pte, page, area, i, f"frame {pfn:#x}")
+        in_place = page.pfn is None and page.copied == pfn and not page.moves and not self.moved
         page.pfn, page.seen, page.moves = pfn, self.number, 0
         other = self.frames.setdefault(pfn, page)
         if other is not page and not other.unsure:
             kind = Kind.SHARED if other.content != page.content else Kind.TOGETHER
             self.found.add(kind, pte, page, area, i, f"frame {pfn:#x}, which another page has")
+        elif in_place:
+            self.found.add(Kind.IN_PLACE, pte, page, area, i, f"frame {pfn:#x}")
 
     def _mark(self, pte: Pte, page: Page, area: str, i: int, mlocked: bool) -> None:
         """PG_mlocked must stand where a lock is counted; a kernel that does not lose it where others do is no worse."""

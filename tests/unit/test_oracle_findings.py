@@ -92,6 +92,21 @@ def test_a_writers_frame_is_still_shared() -> None:
     assert {f.signature for f in found} == {"P17:leak:write", "P17:still-ksm:write"}
 
 
+def test_the_last_mapper_writes_to_the_ksm_page_itself() -> None:
+    story = Story(p="P17")
+    story.merged("P1", "P2")
+    story.exit("P1")
+    frames: list[int] = []
+    assert story.observe(lambda record: frames.extend(run[2] for run in area(record, "P2"))) == []
+    story.fill("P2", tag=700, op="write")
+
+    def in_place(record: Record) -> None:
+        for run, frame in zip(area(record, "P2"), frames, strict=True):
+            run[2] = frame
+
+    assert [f.signature for f in story.observe(in_place)] == ["P17:in-place:write"]
+
+
 def test_relatives_do_not_share_what_came_back() -> None:
     story = swapped()
     story.verify("P1")
