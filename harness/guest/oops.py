@@ -48,7 +48,8 @@ KINDS = (
         patience=10,  # it talks in sentences
     ),
     Kind("bug", r"kernel BUG at ", closes=_TRACE_END),
-    Kind("warning", r"WARNING: CPU: \d+ PID: \d+ at |WARNING: \S+:\d+ at ", closes=_TRACE_END),
+    # By kernel/panic.c before 3.11, since, and by the newest.
+    Kind("warning", r"WARNING: at \S+:\d+ |WARNING: CPU: \d+ PID: \d+ at |WARNING: \S+:\d+ at ", closes=_TRACE_END),
     Kind("oops", r"BUG: (?:[Kk]ernel NULL pointer dereference|[Uu]nable to handle|stack guard page)", closes=_TRACE_END),
     Kind("oops", r"Unable to handle kernel |Internal error: |Oops(?: - [^:]*)?: |Unrecoverable ", closes=_TRACE_END),
     Kind("oops", r"general protection fault|invalid opcode: |stack segment: |int3: |divide error: ", closes=_TRACE_END),

@@ -183,6 +183,7 @@ def test_without_time_stamps_and_with_callers_and_levels() -> None:
     ("line", "kind"),
     [
         ("WARNING: mm/ksm.c:2776 at ksm_scan_thread+0x1/0x2, CPU#0: ksmd/23", "warning"),
+        ("WARNING: at ../src/mm/ksm.c:715 remove_stable_node+0x71/0x80()", "warning"),
         ("WARNING: possible circular locking dependency detected", "lockdep"),
         ("INFO: possible recursive locking detected", "lockdep"),
         ("UBSAN: array-index-out-of-bounds in mm/ksm.c:1:2", "ubsan"),

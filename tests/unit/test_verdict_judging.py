@@ -328,6 +328,7 @@ Call Trace:
     ("old", "new", "expected"),
     [
         ("", "", Verdict.LOST),
+        ("WARNING: CPU: 0 PID: 60 at ", "WARNING: at ", Verdict.LOST),  # before 3.11
         ("ksm.c:717 remove_stable_node", "ksm.c:717 remove_node_from_stable_tree", Verdict.CRASH),
         ("run_store", "ksm_scan_thread", Verdict.CRASH),
         ("WARNING", "kernel BUG", Verdict.CRASH),
