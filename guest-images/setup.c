@@ -286,27 +286,32 @@ void set_tunables(void)
 
 #define TRY_SLEEP_MS "4000"	/* ksmd's, while it is found out whether it can be woken */
 #define TRY_POKE 4001		/* another sleep, and as long */
-#define TRY_MS 2000
+#define TRY_SECONDS 2.0
+#define TRY_AGAIN_SECONDS 0.2	/* a poke can be absorbed by a batch that is just ending */
 
 /*
  * Is ksmd woken by another sleep_millisecs (ksm_iter_wait, 5.0)?  It sleeps for long
  * enough that a scan before the end of that was made for us; unless the guest was
  * kept waiting.  Then it sleeps as long again, and is not woken the next time.
+ *
+ * By the clock: without timers of high resolution usleep() takes several ticks.
  */
 static bool scans_when_poked(int first)
 {
 	long long before = read_number(KSM_DIR "/full_scans", 0);
+	double start = monotonic_seconds();
+	int pokes = 0;
 	char text[24];
 
 	if (!before)	/* the scan that is still to come would be taken for one of ours */
 		return false;
-	for (int ms = 0; ms < TRY_MS; ms++) {
-		if (ms % 200 == 0) {	/* a poke can be absorbed by a batch that is just ending */
-			snprintf(text, sizeof(text), "%d", first + ms);
+	while (monotonic_seconds() < start + TRY_SECONDS) {
+		if (monotonic_seconds() >= start + pokes * TRY_AGAIN_SECONDS) {
+			snprintf(text, sizeof(text), "%d", first + pokes++);
 			write_file(KSM_DIR "/sleep_millisecs", text);
 		}
 		if (read_number(KSM_DIR "/full_scans", 0) != before)
-			return true;
+			return monotonic_seconds() < start + TRY_SECONDS;
 		usleep(1000);
 	}
 	return false;
