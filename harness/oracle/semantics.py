@@ -126,6 +126,9 @@ UNSHOWN = (
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 
+LEARNT = ("merging_inherited_at_fork",)
+"""Fields that the oracle learns from what it judges, unless the source tells them."""
+
 
 DECLARABLE: Mapping[str, tuple[bool | str, ...]] = {
     f.name: ("avc", "2.6.33") if f.name == "era" else (True, False)

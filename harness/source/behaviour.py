@@ -93,6 +93,12 @@ def _of_pages(read: ReadText) -> Iterator[Told]:
                 at = next((at for name in names if (at := _first(function, name)) is not None), None)
                 yield told(field, at is not None, path, function, at)
                 break
+    # One commit resets the child's numbers and counts its pages of zeros.  Where ksm_fork has none of it, dup_mm may have.
+    if (fork := files["include/linux/ksm.h"].get("ksm_fork")) is not None:
+        names = ("ksm_merging_pages", "ksm_rmap_items", "ksm_zero_pages")
+        at = next((at for name in names if (at := _first(fork, name)) is not None), None)
+        if at is not None:
+            yield told("merging_inherited_at_fork", False, "include/linux/ksm.h", fork, at)
     advice = _known(read, "mm/madvise.c")
     if (function := advice.get("madvise_hwpoison") or advice.get("madvise_inject_error")) is not None:
         words = " ".join(token.text for token in function.tokens)

@@ -18,7 +18,7 @@ from harness.findings import Finding
 from harness.graph import Graph
 from harness.journal.reader import Record
 from harness.oracle import Oracle, calibration
-from harness.oracle.semantics import UNSHOWN, semantics_of
+from harness.oracle.semantics import LEARNT, UNSHOWN, semantics_of
 from harness.store import write_atomically
 from harness.verdict.replay import Stepper
 
@@ -41,7 +41,8 @@ def _kept(directory: Path) -> Seen:
         seen = {str(k): (v["value"], str(v["place"])) for k, v in told.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    return {field: (value, place) for field, (value, place) in seen.items() if field in UNSHOWN and isinstance(value, bool)}
+    known = {*UNSHOWN, *LEARNT}
+    return {field: (value, place) for field, (value, place) in seen.items() if field in known and isinstance(value, bool)}
 
 
 class _Calibration:
@@ -103,7 +104,7 @@ class Knowledge:
 
     def _lines(self) -> Iterable[str]:
         by_files, measured = semantics_of(self._hello), self._measured()
-        for field in UNSHOWN:
+        for field in (*UNSHOWN, *(f for f in LEARNT if f in self._seen)):
             guess = getattr(by_files, field)
             if field in self._seen:
                 value, whence = self._seen[field]

@@ -184,6 +184,13 @@ def test_what_is_done_with_pages_and_anon_vmas(path: str, form: str, code: str, 
     assert {field: found[field] for field in expected} == expected
 
 
+@pytest.mark.parametrize("line", ["mm->ksm_merging_pages = 0;", "atomic_long_add(nr_ksm_zero_pages, &ksm_zero_pages);"])
+def test_a_fork_that_resets_or_counts_anything_is_held_to_the_whole(line: str) -> None:
+    fork = "static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)\n{\n\t%s\n\t__ksm_enter(mm);\n}\n"
+    assert told({"include/linux/ksm.h": fork % line})["merging_inherited_at_fork"] is False
+    assert "merging_inherited_at_fork" not in told({"include/linux/ksm.h": fork % "/* ksm_zero_pages */"})
+
+
 @pytest.mark.parametrize(
     ("field", "path", "text"),
     [
