@@ -8,7 +8,8 @@
  * must notice, and the walk for references must return the exact number.
  * Reclaim gives such pages a second look before it unmaps them.  A fork's own
  * ptes begin as old ones, however young those that they are copies of.  A page
- * that is moved is as idle and as old as it was.
+ * that is moved is as idle and as old as it was; and a reference that idle page
+ * tracking has taken note of is one for reclaim, too.
  */
 WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as used")
 {
@@ -16,7 +17,7 @@ WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as use
 	struct actor *p1, *p2, *child, *grandchild, *other, *late;
 
 	property("P12");
-	merge_pair(&p1, &p2, 5 * part * page_size());
+	merge_pair(&p1, &p2, 6 * part * page_size());
 	child = fork_actor(p1, "C");
 	grandchild = fork_actor(child, "G");
 	other = fork_actor(p2, "D");
@@ -41,6 +42,8 @@ WORKLOAD(fork_references, "P12", "a page that only a fork has used counts as use
 	touch_pages(grandchild, "a", 2 * part, part);
 	touch_pages(other, "a", 3 * part, part);
 	touch_pages(p2, "a", 3 * part, 2 * part);
+	touch_pages(other, "a", 5 * part, part);
+	idle_set(p2, "a", 5 * part, part);
 	late = fork_actor(p2, "E");
 	watch(p2, "a", 0, ALL_PAGES);
 	reclaim();

@@ -87,6 +87,8 @@ static void leave_out_old(void)
 	}
 	scan(12);
 	observe("left out for longer");
+	scan_freely(256);	/* an rmap_item's age has 8 bits */
+	observe("as old as can be told");
 	unmap_pages(p1, "a", 3, 1);
 	scan(1);
 	observe("one is gone");

@@ -86,6 +86,26 @@ static void no_copy(void)
 	observe("merged again");
 }
 
+/*
+ * The same when a process is not to be merged as a whole any more: it is, then.
+ * No scan in between, as nothing is known of its other memory.
+ */
+static void no_end_of_merging(void)
+{
+	property("P23");
+	if (!merge_any(p1, true))
+		return;
+	merge_none_failing(p1, 3);
+	look_at_vmas(p1, "a");
+	observe("two are unmerged, and P1 is still to be merged as a whole");
+	merge_any(p1, false);
+	look_at_vmas(p1, "a");
+	observe("all of P1 are, and it is not");
+	mergeable(p1, "a", 0, ALL_PAGES);
+	scan(2);
+	observe_slab("merged again");
+}
+
 /* No page to unmerge with: what comes before is unmerged, and nothing is lost. */
 static void no_unmerging(void)
 {
@@ -98,6 +118,8 @@ static void no_unmerging(void)
 	mergeable(p1, "a", 0, ALL_PAGES);
 	scan(2);
 	observe("merged again");
+	no_end_of_merging();
+	property("P18");
 	unmerge_all_failing(FEW + 3);
 	observe_slab("P1 and two pages of P2 are unmerged");
 	ksm_run(2);
@@ -195,7 +217,7 @@ WORKLOAD_ON_REQUEST(chain_refused, "P20", "a chain that is not allocated, and a 
  * is refused or done later, what was done by halves is undone, and nothing is
  * left behind.
  */
-WORKLOAD(shortage, "P7 P14 P15 P16 P18 P20", "allocations that fail leave nothing behind")
+WORKLOAD(shortage, "P7 P14 P15 P16 P18 P20 P23", "allocations that fail leave nothing behind")
 {
 	need_failing();
 	no_slot();

@@ -181,6 +181,29 @@ static void ignore_advice(void)
 	scan(2);
 }
 
+/*
+ * A process that was to be merged as a whole, and is not any more, is on ksmd's
+ * list, once.  No scan in between: nothing is known of its other memory.
+ */
+static void take_back(void)
+{
+	struct actor *p1, *p2;
+
+	p1 = spawn_filled("P1", SIZE, 1);
+	p2 = spawn_filled("P2", SIZE, 1);
+	if (!merge_any(p1, true))
+		note("no PR_SET_MEMORY_MERGE here");
+	else
+		merge_any(p1, false);
+	mergeable(p1, "a", 0, ALL_PAGES);
+	mergeable(p2, "a", 0, ALL_PAGES);
+	scan(2);
+	observe_slab("merged like others");
+	exit_actor(p1);
+	exit_actor(p2);
+	scan(1);
+}
+
 /* Processes all of whose memory is mergeable, what they map later and their forks. */
 static void merge_processes(void)
 {
@@ -229,5 +252,6 @@ WORKLOAD(special, "P23", "pages of zeros, huge pages, mappings that are not merg
 	merge_zeros_as_others();
 	split_huge();
 	ignore_advice();
+	take_back();
 	merge_processes();
 }

@@ -198,6 +198,8 @@ class Judge:
             return "P16"
         if name in ("RssAnon", "VmSwap", "SwapFree"):
             return self.in_progress("P1")
+        if op == "fork" and name in ("ksm_merging_pages", "ksm_rmap_items"):
+            return "P15"  # what the child has of its parent's (ksm_fork)
         if op in _UNMERGE or (name != "cow_ksm" and self.since.had(*_UNMERGE)):
             return "P18"
         if self.since.failed_merges:

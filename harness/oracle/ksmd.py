@@ -78,6 +78,8 @@ class Ksmd:
         """ksm_do_scan: so many pages (-1: all), or to the end of the list; true if it came there."""
         if not pages:
             return False
+        if any(mm.merge_any for mm in self.mms):
+            self.memory.doubt("ksmd scans all memory of a process, of which the journal tells only the areas")
         if self.cursor is None:
             self.tree.forget_moved()
             self.unstable, self._blocked = {}, set()

@@ -105,7 +105,7 @@ class Model:
 
     def _inherit_counters(self, child: Mm, parent: Mm) -> None:
         child.zero_pages = parent.zero_pages
-        if parent.registered:
+        if parent.registered and not self.semantics.merging_inherited_at_fork:
             self.memory.ksm_zero_pages += parent.zero_pages
         self.merging_inheritance.fork(child.merging, parent.merging)
         self.items_inheritance.fork(child.rmap_items, parent.rmap_items)

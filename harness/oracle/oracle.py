@@ -32,7 +32,8 @@ from harness.oracle.witness import Deed, Witness
 
 _KINDS = frozenset({"op", "ret", "obs", "note", "skip", "error", "stuck", "end"})
 MAX_SCANS = 64  # of one step are replayed; long before, nothing changes any more,
-MAX_SMART_SCANS = 1024  # but what smart_scan leaves out goes by age, with a period of 9 scans at last (mm/ksm.c: skip_age)
+MAX_SMART_SCANS = 1024  # but what smart_scan leaves out goes by age (mm/ksm.c: should_skip_rmap_item, skip_age), which ends
+SMART_PERIOD = 9  # at 255 and has it so at last: met once, left out eight times
 
 
 class Oracle:
@@ -218,16 +219,17 @@ class Oracle:
 
     def _replay(self, scans: int) -> None:
         ksmd = self.model.ksmd
-        met = 0
-        most = MAX_SMART_SCANS if ksmd.smart_scan else MAX_SCANS
+        most, period = (MAX_SMART_SCANS, SMART_PERIOD) if ksmd.smart_scan else (MAX_SCANS, 1)
+        rounds = max(0, scans - most) // period  # that are like the last one
+        counts = [(0, 0)]
         with self._noting():
-            for _ in range(min(scans, most)):
-                met = -ksmd.pages_scanned
+            for _ in range(scans - rounds * period):
                 ksmd.scan()
-                met += ksmd.pages_scanned
-        more = max(0, scans - most)
-        ksmd.full_scans += more
-        ksmd.pages_scanned += more * met
+                counts.append((ksmd.pages_scanned, ksmd.pages_skipped))
+        before = counts[max(0, len(counts) - 1 - period)]
+        ksmd.full_scans += rounds * period
+        ksmd.pages_scanned += rounds * (ksmd.pages_scanned - before[0])
+        ksmd.pages_skipped += rounds * (ksmd.pages_skipped - before[1])
 
     @contextmanager
     def _noting(self) -> Iterator[None]:

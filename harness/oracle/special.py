@@ -89,8 +89,18 @@ def _told(mm: Mm, told: int, *, on: bool) -> Difference:
     )  # fmt: skip
 
 
+def merge_none_refused(model: Model, op: Fields, ret: Fields) -> list[Difference]:
+    """ksm_disable_merge_any that gets no page for one of its copies: what was unmerged is, and the process is as it was."""
+    mm = model.actor(op.text("actor"))
+    start, end = mm.vmas[0].start, mm.vmas[-1].end
+    model.unmerge_short(mm, start, end, op.number("failing", 1))
+    mm.change(start, end, lambda f: replace(f, mergeable=not f.shared))
+    told = decimal(ret.data.get("told"))
+    return [_told(mm, told, on=True)] if told is not None and told != 1 else []
+
+
 def _merge_any(model: Model, mm: Mm, *, on: bool) -> None:
-    """ksm_enable_merge_any, ksm_disable_merge_any.  Of the process's own memory the model knows the areas only."""
+    """ksm_enable_merge_any, ksm_disable_merge_any."""
     if on == mm.merge_any:
         return
     mm.merge_any = on
@@ -101,7 +111,6 @@ def _merge_any(model: Model, mm: Mm, *, on: bool) -> None:
             model.ksmd.break_ksm(vma, vma.start, vma.end)
     if mm.vmas:
         mm.change(mm.vmas[0].start, mm.vmas[-1].end, lambda f: replace(f, mergeable=on and not f.shared))
-    model.memory.doubt("ksmd scans all memory of a process, of which the journal tells only the areas")
 
 
 def apply_hugepage(model: Model, op: Fields) -> None:

@@ -309,6 +309,14 @@ def test_fork_copies_counters_always_or_never(copied: bool) -> None:
     assert [f.kind for f in mixed] == ["counter-ksm_merging_pages"]
 
 
+def test_a_child_that_has_its_parents_counters_where_fork_resets_them_is_p15() -> None:
+    story = Story(Semantics(has_zero_pages_counter=True, merging_inherited_at_fork=False), p="P1")
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    found = story.observe(lambda r: r["procs"]["C"].update(merging=N))
+    assert [(f.kind, f.prop) for f in found] == [("counter-ksm_merging_pages", "P15")]
+
+
 def test_a_child_that_fits_neither_way_teaches_nothing() -> None:
     story = Story()
     story.merged("P1", "P2")

@@ -287,6 +287,17 @@ def test_zeros_are_given_up_and_what_looks_like_them_is_not(semantics: Semantics
     assert story.observe() == []
 
 
+@pytest.mark.parametrize("inherited", [None, False, True])
+def test_a_forks_zeros_are_counted_where_its_other_counters_are_reset(inherited: bool | None) -> None:
+    story = Story(Semantics(has_zero_pages_counter=True, merging_inherited_at_fork=inherited), p="P23")
+    setting(story, "use_zero_pages", 1)
+    story.filled("P1", tag=0, step=0)
+    story.scan(2)
+    story.fork("P1", "C")
+    assert story.model.memory.ksm_zero_pages == (N if inherited else 2 * N)
+    assert story.model.actors["C"].zero_pages == N
+
+
 def test_a_page_that_is_not_of_zeros_and_became_them_is_found() -> None:
     story = Story(p="P23")
     story.filled("P1")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.findings import Finding
-from harness.oracle import JournalContradiction
+from harness.oracle import JournalContradiction, Semantics
 
 from .oracle_story import HELLO, N, Story
 
@@ -226,3 +226,29 @@ def test_what_is_mapped_needs_no_room() -> None:
     assert story.on("read_without_room", "P2", results={"outcomes": [[N, ""]]}) == []
     story.on("read_without_room", "P2", results={"outcomes": [[1, "EIO"], [N - 1, ""]]})
     assert story.signatures == ["P16:refused:read_without_room"]
+
+
+def test_a_process_that_cannot_be_unmerged_is_still_to_be_merged_as_a_whole() -> None:
+    story = Story(Semantics(has_merge_any=True), p="P23")
+    story.merged("P1", "P2")
+    story.op("merge_any", {"told": 1}, actor="P1", on=True)
+    results = {"rc": -1, "errno": "ENOMEM", "failed": True, "told": 1}
+    assert story.op("merge_any", results, actor="P1", on=False, kinds="pages", failing=3) == []
+    assert story.states("P1") == "PP" + "K" * (N - 2)
+    assert story.on("smaps", "P1", results={"mergeable": N, "ksm": N - 2}) == []
+    story.op("merge_any", {"told": 0}, actor="P1", on=False)
+    assert story.states("P1") == "P" * N
+    assert story.on("smaps", "P1", results={"mergeable": 0, "ksm": 0}) == []
+    assert story.observe() == []
+    story.op("merge_any", {"told": 1}, actor="P1", on=True)
+    (finding,) = story.op("merge_any", results | {"told": 0}, actor="P1", on=False, kinds="pages", failing=1)
+    assert finding.signature == "P23:prctl:merge_any"
+
+
+def test_counters_are_judged_until_a_whole_process_is_scanned() -> None:
+    story = Story(Semantics(has_merge_any=True), p="P23")
+    story.merged("P1", "P2")
+    story.op("merge_any", {"told": 1}, actor="P1", on=True)
+    assert not story.model.memory.unsure
+    story.scan()
+    assert story.model.memory.unsure

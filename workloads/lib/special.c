@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "actor.h"
+#include "failing.h"
 #include "guest.h"
 
 
@@ -318,24 +319,45 @@ static long do_tell_merge_any(struct slot *s)
 	return prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
 }
 
-bool merge_any(struct actor *a, bool on)
+static bool set_merge_any(struct actor *a, bool on, unsigned int failing)
 {
+	struct slot *s = a->slot;
+	bool failed;
 	int error;
 	long rc;
 
+	if (failing)
+		choose_failing(PAGES);
 	op_begin("merge_any");
 	j_str("actor", a->name);
 	j_bool("on", on);
+	if (failing)
+		j_failing(PAGES, failing);
 	op_go();
-	a->slot->more[0] = on;
+	s->more[0] = on;
+	s->failing = failing;
 	ask_call(a, do_merge_any);
-	rc = a->slot->rc;
-	error = a->slot->error;
-	if (rc >= 0)
+	s->failing = 0;
+	rc = s->rc;
+	error = s->error;
+	failed = failing && s->failed;
+	if (rc >= 0 || failed)
 		ask_call(a, do_tell_merge_any);
 	ret_begin(rc, error);
-	if (rc >= 0)
-		j_int("told", a->slot->rc);
+	if (failing)
+		j_bool("failed", failed);
+	if (rc >= 0 || failed)
+		j_int("told", s->rc);
 	ret_end();
 	return rc >= 0;
+}
+
+bool merge_any(struct actor *a, bool on)
+{
+	return set_merge_any(a, on, 0);
+}
+
+bool merge_none_failing(struct actor *a, unsigned int n)
+{
+	return set_merge_any(a, false, n);
 }

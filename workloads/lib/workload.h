@@ -240,7 +240,8 @@ void hwpoison(struct actor *a, const char *area, size_t page, bool early);
  * injection: need_failing() skips where it has not.  Then each does what its
  * namesake does while one allocation of the task, the n-th from 1 on, fails, and
  * returns whether it was done: for mergeable and fork (NULL if there is no child)
- * an allocation of KSM's objects, for unmergeable and run=2 that of a page.
+ * an allocation of KSM's objects, for unmergeable, run=2 and merge_any(a, false)
+ * (merge_none_failing()) that of a page.
  * failing_forks() fails at all the allocations of a fork, one after the other.
  * verify() is to succeed all the same, as a fault is taken again.
  * scan_failing() is a scan by ksmd that ends at an rmap_item which it does not
@@ -253,6 +254,7 @@ bool mergeable_failing(struct actor *a, const char *area, size_t first,
 bool unmergeable_failing(struct actor *a, const char *area, size_t first,
 			 size_t count, unsigned int n);
 bool unmerge_all_failing(unsigned int n);
+bool merge_none_failing(struct actor *a, unsigned int n);
 struct actor *fork_failing(struct actor *parent, const char *child,
 			   unsigned int n);
 void failing_forks(struct actor *parent);
