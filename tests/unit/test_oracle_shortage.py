@@ -210,7 +210,7 @@ def test_a_copy_that_is_charged_in_advance_is_marked_as_used_already() -> None:
 
 @pytest.mark.parametrize(
     ("again", "lost", "told"),
-    [(16, 16, True), (16, 8, True), (16, 3, False), (16, -20, False), (3, 16, False), (16, None, False)],
+    [(256, 256, True), (256, 128, True), (256, 40, False), (256, -20, False), (16, 16, False), (256, None, False)],
 )
 def test_reads_that_are_refused_lose_no_page(again: int, lost: int | None, told: bool) -> None:
     story = Story(p="P16")
