@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
@@ -100,7 +101,8 @@ def judge_reclaim(
             if at_will:
                 wrong.walked_on.update(dict.fromkeys(_walked_on(page, final), page))
             if expected == page.ptes and not page.extra_refs and not attempts.broken_off:
-                _half_unmapped(page, attempts, wrong)
+                stops = model.semantics.unmap_stops_at_young
+                _half_unmapped(page, memcg if stops else None, attempts, wrong)
         swapped = [p for p in sorted(page.ptes, key=_place) if final.get(p, "S" if p in expected else "P") == "S"]
         if swapped:
             model.memory.swap_out(page, swapped)
@@ -153,16 +155,30 @@ def _walked_on(page: Page, final: Mapping[Pte, str]) -> list[Pte]:
     return []
 
 
-def _half_unmapped(page: Page, attempts: Attempts, wrong: _Wrong) -> None:
-    """An attempt left it partly mapped, and only a later one finished it."""
+def _half_unmapped(page: Page, memcg: str | None, attempts: Attempts, wrong: _Wrong) -> None:
+    """An attempt left it partly mapped, and only a later one finished it.
+
+    ``memcg`` is the one that reclaim was for, where its walk stops at young ptes of others; else None.
+    """
     final = attempts.final
     if len(page.ptes) < 2 or any(final.get(p) != "S" for p in page.ptes):
         return
     for states in attempts.maps[:-1]:
         seen = {states.get(p) for p in page.ptes}
-        if {"P", "S"} <= seen:
+        if {"P", "S"} <= seen and (memcg is None or not _stopped_at_young(page, memcg, states)):
             wrong.half.update({p: page for p in page.ptes if states.get(p) == "P"})
             return
+
+
+def _stopped_at_young(page: Page, memcg: str, states: Mapping[Pte, str]) -> bool:
+    """The attempt's last walk has ended at a pte of another memcg that was young: from there on all are present, as it left them.
+
+    Each walk makes one such pte old, so that the next one gets further.
+    """
+    order = dict.fromkeys(pte for _, pte in rmap.walk(page))
+    left = list(itertools.dropwhile(lambda pte: states.get(pte) == "S", order))
+    at = left[0] if left else None
+    return at is not None and at.mm.memcg != memcg and at.young is not False and all(states.get(p) == "P" for p in left)
 
 
 def _differences(wrong: _Wrong) -> Iterator[Difference]:

@@ -77,6 +77,10 @@ class Semantics:
     # Before, a KSM pte of a writable area stayed unmarked (mm/gup.c refuses a read-only pte under FOLL_WRITE), and munlock
     # counted nothing but asked all other mappers (mm/rmap.c: try_to_munlock).
     mlock_marks_ksm: bool = True
+    # Reclaim's walk that unmaps makes a young pte old and ends there, with what came before it unmapped (mm/rmap.c:
+    # try_to_unmap_one without TTU_IGNORE_ACCESS, before 5.11): so at one of another memcg, which the walk for references
+    # leaves out.
+    unmap_stops_at_young: bool = False
     # KPF_KSM in /proc/kpageflags tells a KSM page.  In 6.12 it stands on every anonymous page (fs/proc/page.c:
     # stable_page_flags tests for any bit of PAGE_MAPPING_KSM), and is not judged then.
     kpf_ksm_tells: bool = True
@@ -122,7 +126,7 @@ UNSHOWN = (
     "cksum_first", "single_dup_leaves_chain", "stale_node_ends_search", "has_merge_any", "swap_ptes_keep_exclusive",
     "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root",
     "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum",
-    "cow_frees_swap_cache", "merge_forgets_checksum", "unmerging_empties_tree",
+    "cow_frees_swap_cache", "merge_forgets_checksum", "unmerging_empties_tree", "unmap_stops_at_young",
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 
@@ -150,10 +154,10 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
     """Tell the kernel's behaviour from the files and counters that its guest found (the journal's ``hello`` record).
 
     Where a behaviour leaves no trace there (``UNSHOWN``), one that came at about the same time stands for it, for want of
-    anything better: smart_scan (6.7) for the checksum's place, cow_ksm (5.18) for mlock (5.18), PageAnonExclusive (5.19) and
-    wp_page_copy (5.13), general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes on behind a stale
-    node (4.4), anon_vmas that are used again (4.0), madvise (4.5) and do_wp_page (5.9), merge_across_nodes or any later file
-    (3.9) for migration, unmerging and madvise (3.13).
+    anything better: smart_scan (6.7) for the checksum's place, cow_ksm (5.18) for mlock (5.18), PageAnonExclusive (5.19),
+    wp_page_copy (5.13) and unmapping (5.11), general_profit (6.4) for hwpoison, max_page_sharing (4.13) for a search that goes
+    on behind a stale node (4.4), anon_vmas that are used again (4.0), madvise (4.5) and do_wp_page (5.9), merge_across_nodes or
+    any later file (3.9) for migration, unmerging and madvise (3.13).
     """
     files, events, proc = (_names(hello, k) for k in ("ksm_files", "vmstat_keys", "proc_files"))
     smart = "smart_scan" in files
@@ -180,6 +184,7 @@ def semantics_from_hello(hello: Mapping[str, Any]) -> Semantics:
         swap_ptes_keep_exclusive=cow,
         cow_frees_swap_cache=cow,
         mlock_marks_ksm=cow,
+        unmap_stops_at_young=not cow,
         hwpoison_takes_ksm="general_profit" in files,
         split_maps_zeros="shrink_underused" in _names(hello, "thp_files"),
         kpf_ksm_tells=hello.get("kpf_ksm_on_anon") is not True,

@@ -77,6 +77,7 @@ _CALLS = (
     ("wp_reuses_ksm", ("reuse_ksm_page",), (("mm/memory.c", "do_wp_page"),)),
     ("swap_cache_by_root", ("root",), ((KSM, "ksm_might_need_to_copy"), ("include/linux/ksm.h", "ksm_might_need_to_copy"))),
     ("merge_forgets_checksum", ("linear_page_index",), ((KSM, "remove_rmap_item_from_tree"),)),
+    ("unmap_stops_at_young", ("TTU_IGNORE_ACCESS",), (("mm/rmap.c", "try_to_unmap_one"),)),
     ("reuses_anon_vmas", ("num_active_vmas", "degree", "maybe_reuse_anon_vma"), (("mm/rmap.c", "anon_vma_clone"),)),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from harness.findings import Tier
 from harness.oracle.runs import KPF_KSM
+from harness.oracle.semantics import Semantics
 from tests.unit.oracle_story import N, Story
 from tests.unit.tampering import flip, forked, states
 
@@ -59,6 +60,40 @@ def test_half_unmapped_by_an_attempt_and_finished_by_a_later_one() -> None:
     assert finding.signature == "P1:half-unmapped:reclaim"
     assert finding.pages == "C.a[0..3]"
     assert story.observe() == []
+
+
+def foreign_and_young(*, stops: bool = True) -> Story:
+    """Walks meet P2's pte, P1's and C's, in this order; of P1, which is in another memcg, some pages were used."""
+    story = Story(Semantics(unmap_stops_at_young=stops))
+    story.merged("P1", "P2")
+    story.fork("P1", "C")
+    for actor in ("P1", "P2", "C"):
+        story.op("clear_refs", actor=actor)
+    story.op("move", actor="P1", memcg="u")
+    story.on("touch", "P1", count=4)
+    return story
+
+
+def test_before_5_11_unmapping_stops_at_a_young_pte_of_another_memcg() -> None:
+    for stops, found in ((True, []), (False, ["P1:half-unmapped:reclaim"])):
+        story = foreign_and_young(stops=stops)
+        part = "P" * 4 + "S" * 12
+        story.reclaim(states(story, P1=part, C=part) + story.predicted_attempts())
+        assert story.signatures == found
+
+
+def test_before_5_11_what_else_is_half_unmapped_is_wrong() -> None:
+    gone, used, old = "S" * N, "P" * 4 + "S" * 12, "S" * 4 + "P" * 4 + "S" * 8
+    wrong = (
+        {"P1": old, "C": old},  # stopped where nobody had used it
+        {"P1": used, "C": gone},  # went on behind the stop
+        {"P1": used, "P2": used, "C": gone},  # stopped before it
+        {"P1": gone, "C": used},  # stopped behind it, at one of this memcg
+    )
+    for left in wrong:
+        story = foreign_and_young()
+        story.reclaim(states(story, **left) + story.predicted_attempts())
+        assert story.signatures == ["P1:half-unmapped:reclaim"], left
 
 
 def test_whole_pages_that_go_in_several_attempts_are_fine() -> None:

@@ -148,6 +148,13 @@ int anon_vma_clone(struct vm_area_struct *dst, struct vm_area_struct *src)
 		dst->anon_vma = anon_vma;
 }
 """
+UNMAPS = """
+static bool try_to_unmap_one(struct page *page, struct vm_area_struct *vma, unsigned long address, void *arg)
+{
+	%s
+	return ret;
+}
+"""
 
 ADVISES = """
 static int madvise_hwpoison(int bhv, unsigned long start, unsigned long end)
@@ -177,6 +184,8 @@ static int madvise_hwpoison(int bhv, unsigned long start, unsigned long end)
         ("mm/madvise.c", ADVISES, "ret = memory_failure(pfn, 0);", {"madvise_tells_poison": True}),
         ("mm/rmap.c", CLONES, "&& anon_vma->degree < 2", {"reuses_anon_vmas": True}),
         ("mm/rmap.c", CLONES, "", {"reuses_anon_vmas": False}),
+        ("mm/rmap.c", UNMAPS, "if (!(flags & TTU_IGNORE_ACCESS)) ret = false;", {"unmap_stops_at_young": True}),
+        ("mm/rmap.c", UNMAPS, "/* TTU_IGNORE_ACCESS is always so */", {"unmap_stops_at_young": False}),
     ],
 )
 def test_what_is_done_with_pages_and_anon_vmas(path: str, form: str, code: str, expected: Mapping[str, bool]) -> None:
