@@ -96,6 +96,8 @@ static void leave_out_old(void)
 	mergeable(p2, "a", 0, ALL_PAGES);
 	scan(9);
 	observe("merged with one that is new");
+	scan(3);
+	observe("what is merged is met each time");
 	verify(p1, "a", 0, 3);
 	exit_actor(p1);
 	exit_actor(p2);

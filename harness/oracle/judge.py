@@ -196,6 +196,8 @@ class Judge:
     def _counter(self, name: str, op: str) -> str:
         if name == "ksm_swpin_copy":
             return "P16"
+        if name == "ksm_zero_pages":
+            return "P23"
         if name in ("RssAnon", "VmSwap", "SwapFree"):
             return self.in_progress("P1")
         if op == "fork" and name in ("ksm_merging_pages", "ksm_rmap_items"):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from harness.oracle import Semantics
 from tests.unit.oracle_story import N, Record, Story
 from tests.unit.tampering import after_fork_scan, after_merge, counter, forked, swapped
 
@@ -74,6 +75,13 @@ def test_counters_of_ksmd(make: Callable[[], Story], name: str, signature: str) 
     assert [f.signature for f in story.observe(counter(name, 3))] == [signature]
     # What is off stays off, and is told once.
     assert story.observe(counter(name, 3)) == []
+
+
+def test_pages_of_zeros_are_p23_whatever_is_shown() -> None:
+    story = Story(Semantics(has_zero_pages_counter=True), p="P1")
+    story.merged("P1", "P2")
+    found = story.observe(lambda record: record["ksm"].update(ksm_zero_pages="3"))
+    assert [f.signature for f in found] == ["P23:counter-ksm_zero_pages:scan"]
 
 
 @pytest.mark.parametrize(
