@@ -63,23 +63,31 @@ static void stop_in_the_middle(void)
 /*
  * Reclaim looks at a page that is locked without being marked so.  The walk for
  * references meets the VM_LOCKED vma, sets PG_mlocked again, and has the page
- * kept in all its mappers.  That walk leaves out the vmas of other memcgs, so
+ * kept in all its mappers; and those that it has found used before are not idle
+ * any more, as they are there to be asked.  That walk leaves out the vmas of other memcgs, so
  * where the locked mapper is in another one the walk that unmaps is the first
  * to meet it: it has to stop there, set PG_mlocked, and leave that pte alone.
  */
 WORKLOAD(missed_mlock, "P10", "a lock that PG_mlocked tells nothing of is found by reclaim's walks")
 {
 	struct actor *p1, *p2, *child;
+	bool idle = has_idle_tracking();
 
 	property("P10");
 	merge_pair(&p1, &p2, size);
 	lose_mlock(p1, p2);
+	scan(1);	/* drains the pagevecs: what waits there is not called idle */
 	child = fork_actor(p2, "C");
+	if (idle)
+		idle_set(p1, "a", 0, ALL_PAGES);
+	touch_pages(p2, "a", 0, pages(size / 2));
 	keep(p1, "a", 0, ALL_PAGES);
 	keep(p2, "a", 0, ALL_PAGES);
 	keep(child, "a", 0, ALL_PAGES);
 	watch(p2, "a", 0, ALL_PAGES);
 	reclaim();
+	if (idle)
+		idle_read(p1, "a", 0, ALL_PAGES);
 	observe("reclaimed in vain");
 	unlock_and_reclaim(p1, p2, child);
 	exit_actor(p1);

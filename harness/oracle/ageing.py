@@ -53,12 +53,15 @@ def _count(page: Page, memcg: str | None) -> tuple[int | None, list[Pte], bool]:
 
 
 def make_old(page: Page, walked: Look) -> None:
-    """The walk has been made."""
+    """The walk has been made: a young pte ends idleness, what idle page tracking took before does not."""
+    young = {pte.young for pte in walked.seen}
+    if True in young:
+        page.idle = False
+    elif None in young:
+        page.idle = page.idle and None
     for pte in walked.seen:
         pte.young = False
-    if walked.count or walked.count is None:
-        page.idle = False
-    if not walked.locked:
+    if walked.seen or not walked.locked:
         page.young = False
 
 

@@ -45,7 +45,7 @@ class Page:
         self.entry: SwapEntry | None = None  # in the swap cache under this entry
         self.freed = False
         self.mlock = Mlock()
-        self.idle = False  # PG_idle
+        self.idle: bool | None = False  # PG_idle; None: a walk may have found that it had been used, or others before it
         self.young: bool | None = False  # PG_young: idle page tracking took a young bit from a pte
         self.referenced: bool | None = False  # PG_referenced: set by what marks it as accessed, and by walks that find it young
         self.unsure = False  # what it is can no longer be told, so nothing but its bytes is judged

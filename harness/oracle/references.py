@@ -23,7 +23,7 @@ def judge_idle(model: Model, mm: Mm, area: str, start: int, ret: Fields, count: 
     for i, idle in enumerate(_numbers(ret, "idle", 1, count)):
         pte = mm.ptes.get(start + i)
         page = pte.page if pte is not None else None
-        if page is None or page.unsure:
+        if page is None or page.unsure or page.idle is None:
             continue
         young = [p.young for _, p in rmap.walk(page)]
         if page.idle and None in young:
@@ -159,7 +159,7 @@ def _bounds(looked: Look, setup: Setup) -> tuple[int, int] | None:
 def _age(pages: Iterable[Page]) -> None:
     """Ageing by others: whether it came to what is still there is not known."""
     for page in pages:
-        page.young = page.young and None
+        page.young, page.idle = page.young and None, page.idle and None
         for pte in page.ptes:
             pte.young = pte.young and None
 

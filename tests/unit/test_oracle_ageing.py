@@ -10,6 +10,7 @@ import pytest
 
 from harness.findings import Finding, Tier
 from harness.oracle import rmap
+from harness.oracle.ageing import look, make_old
 from harness.oracle.records import JournalContradiction
 from harness.oracle.runs import KPF_MLOCKED, KPF_REFERENCED, KPF_UNEVICTABLE
 
@@ -87,6 +88,19 @@ def test_references_are_gone_after_the_first_look() -> None:
     story.on("touch", "C")
     (finding,) = watched(story, [[N, 1, 1, 2]])
     assert finding.signature == "P12:references-stay:reclaim"
+
+
+def test_a_young_pte_ends_idleness_and_what_was_taken_before_does_not() -> None:
+    story = Story(p="P12")
+    story.merged("P1", "P2")
+    story.op("idle_set", actor="P1", area="a", first=0, count=N)  # which takes both young bits for the pages
+    story.op("touch", actor="P2", area="a", first=0, count=4)
+    story.model.actors["P2"].ptes[min(story.model.actors["P2"].ptes) + 4].young = None  # as where a TLB had it
+    pages = [pte.page for _, pte in sorted(story.model.actors["P2"].ptes.items()) if pte.page is not None]
+    for page in pages:
+        make_old(page, look(page, story.memcg))
+    assert [page.idle for page in pages] == [False] * 4 + [None] + [True] * (N - 5)
+    assert not any(page.young for page in pages)
 
 
 def test_a_page_in_use_is_looked_at_again_before_it_goes() -> None:

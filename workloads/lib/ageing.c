@@ -88,6 +88,11 @@ static uint64_t frame_of(struct actor *a, unsigned long addr)
 	return entry & PM_VALUE;
 }
 
+bool has_idle_tracking(void)
+{
+	return access(BITMAP, W_OK) == 0;
+}
+
 void idle_set(struct actor *a, const char *area, size_t first, size_t count)
 {
 	int fd = open_bitmap(O_WRONLY);

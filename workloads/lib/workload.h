@@ -203,6 +203,7 @@ void swap_off_and_on(void);
  */
 void clear_refs(struct actor *a);
 void touch_pages(struct actor *a, const char *area, size_t first, size_t count);
+bool has_idle_tracking(void);
 void idle_set(struct actor *a, const char *area, size_t first, size_t count);
 void idle_read(struct actor *a, const char *area, size_t first, size_t count);
 void watch(struct actor *a, const char *area, size_t first, size_t count);
