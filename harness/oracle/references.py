@@ -127,9 +127,12 @@ class Ageing:
                 again.add("P12", place, 0, later)
             elif first and walks == 1 and gone:
                 unheeded.add("P12", place, 2, 1)
+        idle = [page for page in self.looks if page.idle is not False]
         self._apply(walked)
         if model.memory.setup.lru_gen or model.memory.setup.damon:
             _age(self.looks)
+            for page in idle:  # its young bits may have been taken by those who leave PG_idle alone
+                page.idle = None
         return [*_miscounted(counts), *_still_referenced(again), *_unheeded(unheeded)]
 
     def _apply(self, walked: set[Page]) -> None:
@@ -159,7 +162,7 @@ def _bounds(looked: Look, setup: Setup) -> tuple[int, int] | None:
 def _age(pages: Iterable[Page]) -> None:
     """Ageing by others: whether it came to what is still there is not known."""
     for page in pages:
-        page.young, page.idle = page.young and None, page.idle and None
+        page.young = page.young and None
         for pte in page.ptes:
             pte.young = pte.young and None
 
