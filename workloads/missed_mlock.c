@@ -63,10 +63,11 @@ static void stop_in_the_middle(void)
 /*
  * Reclaim looks at a page that is locked without being marked so.  The walk for
  * references meets the VM_LOCKED vma, sets PG_mlocked again, and has the page
- * kept in all its mappers; and those that it has found used before are not idle
- * any more, as they are there to be asked.  That walk leaves out the vmas of other memcgs, so
- * where the locked mapper is in another one the walk that unmaps is the first
- * to meet it: it has to stop there, set PG_mlocked, and leave that pte alone.
+ * kept in all its mappers.  What it found used on the way is not idle any more,
+ * which such a page is still there to tell.  That walk leaves out the vmas of
+ * other memcgs, so where the locked mapper is in another one the walk that unmaps
+ * is the first to meet it: it has to stop there, set PG_mlocked, and leave that
+ * pte alone.
  */
 WORKLOAD(missed_mlock, "P10", "a lock that PG_mlocked tells nothing of is found by reclaim's walks")
 {
