@@ -36,9 +36,12 @@ KNOWN = (
         ),
     ),
     KnownDefect(
-        "WARN_ON_ONCE(page_mapped(page)) in remove_stable_node() at run=2, where a process maps the page that ksmd does not scan "
-        "(mm/ksm.c of 3.9 to 5.3, without 9a63236f1ad8; docs/findings.md)",
-        (r"WARNING: [^\n]*mm/ksm\.c:\d+ remove_stable_node\+0x", r"\brun_store\+0x"),
+        "WARN_ON_ONCE(page_mapped(page)) in remove_stable_node() at run=2 or where a knob of the trees is turned, of a page that "
+        "a process maps which ksmd does not scan (mm/ksm.c of 3.9 to 5.3, without 9a63236f1ad8; docs/findings.md)",
+        (
+            r"WARNING: [^\n]*mm/ksm\.c:\d+ remove_stable_node\+0x",
+            r"\b(?:run|max_page_sharing|merge_across_nodes)_store\+0x",
+        ),
     ),
 )  # fmt: skip
 

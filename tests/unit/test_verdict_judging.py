@@ -330,6 +330,8 @@ Call Trace:
         ("", "", Verdict.LOST),
         ("WARNING: CPU: 0 PID: 60 at ", "WARNING: at ", Verdict.LOST),  # before 3.11
         ("ksm.c:717 remove_stable_node", "ksm.c:717 remove_node_from_stable_tree", Verdict.CRASH),
+        ("run_store", "max_page_sharing_store", Verdict.LOST),
+        ("run_store", "merge_across_nodes_store", Verdict.LOST),
         ("run_store", "ksm_scan_thread", Verdict.CRASH),
         ("WARNING", "kernel BUG", Verdict.CRASH),
     ],
