@@ -2,20 +2,23 @@
 """What a tree's own code says of how its kernel behaves where kernels differ and no file of the running one tells.
 
 By functions and by the order of calls, whatever the version is: a backport is known, and a bug inside such a function is none
-of it.  Fields are those of harness.oracle.Semantics.
+of it.  What a function does it may leave to another of its file, and what KSM does may be in another file of it
+(harness.source.parts).  Fields are those of harness.oracle.Semantics.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.csource.statements import Statement, statements
 from harness.csource.tokens import Function, functions, line_of
+from harness.csource.usage import arguments, calls
 from harness.source.content import ReadText
-from harness.source.mechanism import KSM
+from harness.source.parts import KSM, Parts, ksm_parts
 
 _COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:[^"\\\n]|\\.)*"', re.DOTALL)
 
@@ -29,37 +32,43 @@ class Told:
     place: str
 
 
-# The field, and where there is what makes it true: an identifier that stands there, behind which a parenthesis may be wanted.
+# The field, and where there is what makes it true: an identifier that stands in the first file or in one of mm's headers where
+# parts of it may have gone.  What a series may call otherwise is known by what it alone calls.
+_SWAPPED = ("include/linux/swapops.h", "mm/internal.h", "mm/swap.h")
 _THERE = (
-    ("has_merge_any", "kernel/sys.c", "PR_SET_MEMORY_MERGE", ""),
-    ("swap_ptes_keep_exclusive", "mm/rmap.c", "pte_swp_mkexclusive", "("),
-    ("mlock_marks_ksm", "mm/mlock.c", "mlock_pte_range", "("),
-    ("unmerging_empties_tree", KSM, "remove_all_stable_nodes", "("),
-    ("split_maps_zeros", "mm/migrate.c", "try_to_map_unused_to_zeropage", "("),
-    ("hwpoison_takes_ksm", "mm/memory-failure.c", "collect_procs_ksm", "("),
-    ("cow_frees_swap_cache", "mm/memory.c", "free_swap_cache", "("),
+    ("has_merge_any", ("kernel/sys.c",), r"PR_SET_MEMORY_MERGE\b"),
+    ("swap_ptes_keep_exclusive", ("mm/rmap.c", *_SWAPPED), r"pte_swp_mkexclusive\s*\("),
+    ("mlock_marks_ksm", ("mm/mlock.c",), r"(?:mlock_pte_range|walk_page_range\w*)\s*\("),
+    ("split_maps_zeros", ("mm/migrate.c",), r"(?:try_to_map_unused_to_zeropage|pages_identical)\s*\("),
+    ("hwpoison_takes_ksm", ("mm/memory-failure.c",), r"collect_procs_ksm\s*\("),
+    ("cow_frees_swap_cache", ("mm/memory.c", *_SWAPPED), r"free_swap_cache\s*\("),
 )
 
 
 def examine(read: ReadText) -> tuple[Told, ...]:
     """What can be told; a file that is not there, or code that has another form, tells nothing."""
     found = [told for row in _THERE if (told := _there(read, *row)) is not None]
-    if (text := read(KSM)) is not None:
+    if (parts := ksm_parts(read)) is not None:
         with contextlib.suppress(ValueError):  # no C that can be followed: then it is measured
-            found += _of_ksm(text)
-    found += _of_pages(read)
-    return tuple(found)
+            found += _of_ksm(parts)
+    found += _of_pages(read, parts)
+    better = {told.field: told for told in found}  # the last of a field
+    return tuple(better.values())
 
 
-def _there(read: ReadText, field: str, path: str, name: str, behind: str) -> Told | None:
-    text = read(path)
-    if text is None:
+def _there(read: ReadText, field: str, paths: tuple[str, ...], pattern: str) -> Told | None:
+    texts = [(path, text) for path in paths if (text := read(path)) is not None]
+    if not texts or texts[0][0] != paths[0]:
         return None
-    bare = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
-    found = re.search(rf"\b{name}\b\s*{re.escape(behind)}", bare)
-    if found is None:
-        return Told(field, False, f"no {name} in {path}")
-    return Told(field, True, f"{path}:{line_of(text, found.start())} {found[0].rstrip('( ')}")
+    for path, text in texts:
+        bare = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+        if (found := re.search(rf"\b{pattern}", bare)) is not None:
+            return Told(field, True, f"{path}:{line_of(text, found.start())} {found[0].rstrip('( ')}")
+    return Told(field, False, f"no {_first_name(pattern)} in {paths[0]}")
+
+
+def _first_name(pattern: str) -> str:
+    return str(re.findall(r"\w{4,}", pattern)[0])
 
 
 def _known(read: ReadText, path: str) -> dict[str, Function]:
@@ -71,48 +80,118 @@ def _known(read: ReadText, path: str) -> dict[str, Function]:
     return known
 
 
-# The field, names of which one makes it true, and where they are looked for: in the first of these functions that is there.
+def _closure(function: Function, known: Mapping[str, Function]) -> list[Function]:
+    """A function, and those of its file that it calls: it may have been split."""
+    called = (known[name.text] for name, _ in calls(function.tokens) if name.text in known and name.text != function.name)
+    return [function, *{f.name: f for f in called}.values()]
+
+
+# The field, names of which one makes it true, and where they are looked for: in the first of these functions that is there, and
+# in what it calls.
 _CALLS = (
     ("wp_counts_users", ("reuse_swap_page",), (("mm/memory.c", "do_wp_page"),)),
     ("wp_reuses_ksm", ("reuse_ksm_page",), (("mm/memory.c", "do_wp_page"),)),
-    ("swap_cache_by_root", ("root",), ((KSM, "ksm_might_need_to_copy"), ("include/linux/ksm.h", "ksm_might_need_to_copy"))),
-    ("merge_forgets_checksum", ("linear_page_index",), ((KSM, "remove_rmap_item_from_tree"),)),
+    ("swap_cache_by_root", ("-> root",), ((KSM, "ksm_might_need_to_copy"), ("include/linux/ksm.h", "ksm_might_need_to_copy"))),
     ("unmap_stops_at_young", ("TTU_IGNORE_ACCESS",), (("mm/rmap.c", "try_to_unmap_one"),)),
     ("reuses_anon_vmas", ("num_active_vmas", "degree", "maybe_reuse_anon_vma"), (("mm/rmap.c", "anon_vma_clone"),)),
 )
 
 
-def _of_pages(read: ReadText) -> Iterator[Told]:
-    files = {path: _known(read, path) for path in ("mm/memory.c", "mm/migrate.c", "mm/rmap.c", KSM, "include/linux/ksm.h")}
+def _of_pages(read: ReadText, parts: Parts | None) -> Iterator[Told]:
+    files = {path: _known(read, path) for path in ("mm/memory.c", "mm/migrate.c", "mm/rmap.c", "include/linux/ksm.h")}
+    files[KSM] = _known(lambda _: parts.text, KSM) if parts is not None else {}
 
-    def told(field: str, found: bool, path: str, function: Function, at: int | None) -> Told:
-        return Told(field, found, _place(path, read(path) or "", function, at))
+    def place(path: str, function: Function, at: int | None) -> str:
+        if path == KSM and parts is not None:
+            return f"{parts.place(function.start if at is None else at)} {function.name}"
+        return _place(path, read(path) or "", function, at)
 
     for field, names, places in _CALLS:
         for path, where in places:
-            if (function := files[path].get(where)) is not None:
-                at = next((at for name in names if (at := _first(function, name)) is not None), None)
-                yield told(field, at is not None, path, function, at)
+            if (first := files[path].get(where)) is not None:
+                found = ((f, at) for f in _closure(first, files[path]) for n in names if (at := _first(f, n)) is not None)
+                function, at = next(found, (first, None))
+                yield Told(field, at is not None, place(path, function, at))
                 break
-    # One commit resets the child's numbers and counts its pages of zeros.  Where ksm_fork has none of it, dup_mm may have.
-    if (fork := files["include/linux/ksm.h"].get("ksm_fork")) is not None:
-        names = ("ksm_merging_pages", "ksm_rmap_items", "ksm_zero_pages")
-        at = next((at for name in names if (at := _first(fork, name)) is not None), None)
-        if at is not None:
-            yield told("merging_inherited_at_fork", False, "include/linux/ksm.h", fork, at)
-    advice = _known(read, "mm/madvise.c")
-    if (function := advice.get("madvise_hwpoison") or advice.get("madvise_inject_error")) is not None:
-        words = " ".join(token.text for token in function.tokens)
-        yield Told("madvise_tells_offline", words.count("int ret") < 2, f"mm/madvise.c {function.name}")
-        yield Told("madvise_tells_poison", "ret = memory_failure (" in words, f"mm/madvise.c {function.name}")
+    yield from _freed_after_copy(files["mm/memory.c"], place)
+    yield from _reset_at_fork(files["include/linux/ksm.h"], place)
+    yield from _advice(_known(read, "mm/madvise.c"))
+    yield from _poison(read)
     if files["mm/migrate.c"]:
         for moves in files["mm/migrate.c"].values():
             at = _refuses_ksm(moves)
             if at is not None:
-                yield told("migrates_ksm", False, "mm/migrate.c", moves, at)
+                yield Told("migrates_ksm", False, place("mm/migrate.c", moves, at))
                 break
         else:
             yield Told("migrates_ksm", True, "nothing in mm/migrate.c refuses a KSM page unless memory goes")
+
+
+_Place = Callable[[str, Function, "int | None"], str]
+
+
+def _freed_after_copy(memory: Mapping[str, Function], place: _Place) -> Iterator[Told]:
+    """What comes behind the copy frees the swap cache and drops the page in one."""
+    for function in memory.values():
+        if function.name.startswith(("do_wp_", "wp_")):
+            for name in ("free_page_and_swap_cache", "free_folio_and_swap_cache"):
+                if (at := _first(function, name)) is not None:
+                    yield Told("cow_frees_swap_cache", True, place("mm/memory.c", function, at))
+
+
+def _reset_at_fork(known: Mapping[str, Function], place: _Place) -> Iterator[Told]:
+    """One commit resets the child's numbers and counts its pages of zeros.  Where ksm_fork has none of it, dup_mm may have."""
+    if (fork := known.get("ksm_fork")) is None:
+        return
+    counters = {"ksm_merging_pages", "ksm_rmap_items", "ksm_zero_pages"}
+    for token, after in itertools.pairwise(fork.tokens):
+        if token.text in counters and after.text == "=":
+            yield Told("merging_inherited_at_fork", False, place("include/linux/ksm.h", fork, token.start))
+            return
+    for name, given in calls(fork.tokens):
+        changes = re.search(r"_(?:set|add|sub|inc|dec)(?:_|$)", name.text)
+        if changes and any(words.startswith("&") and words.split()[-1] in counters for words in arguments(given)):
+            yield Told("merging_inherited_at_fork", False, place("include/linux/ksm.h", fork, name.start))
+            return
+
+
+def _advice(known: Mapping[str, Function]) -> Iterator[Told]:
+    """madvise's errors: whether any is lost."""
+    function = known.get("madvise_hwpoison") or known.get("madvise_inject_error")
+    if function is None:
+        return
+    words = " ".join(token.text for token in function.tokens)
+    yield Told("madvise_tells_offline", words.count("int ret") < 2, f"mm/madvise.c {function.name}")
+    for one in _closure(function, known):
+        if any(name.text in _POISONS for name, _ in calls(one.tokens)):
+            with contextlib.suppress(ValueError):
+                lost = any(s.kind == "expression" and s.name in _POISONS for s in statements(one).walk())
+                yield Told("madvise_tells_poison", not lost, f"mm/madvise.c {one.name}")
+            return
+
+
+_POISONS = ("memory_failure", "__memory_failure")
+
+
+def _poison(read: ReadText) -> Iterator[Told]:
+    """A KSM page with a memory error is taken away, or refused: the branch for KSM pages returns."""
+    path = "mm/memory-failure.c"
+    if (text := read(path)) is None:
+        return
+    known = _known(read, path)
+    if any(_first(function, "collect_procs_ksm") is not None for function in known.values()):
+        return  # as it is called everywhere so far
+    asks = ("PageKsm", "folio_test_ksm")
+    for function in known.values():
+        if not any(token.text in asks for token in function.tokens):
+            continue
+        with contextlib.suppress(ValueError):
+            for statement in statements(function).walk():
+                if statement.kind == "if" and any(token.text in asks for token in statement.head):
+                    inside = list(statement.inner[0].walk())
+                    takes = not any(s.kind == "jump" for s in inside) and any(s.name for s in inside)
+                    yield Told("hwpoison_takes_ksm", takes, _place(path, text, function, statement.start))
+                    return
 
 
 def _refuses_ksm(function: Function) -> int | None:
@@ -129,35 +208,96 @@ def _place(path: str, text: str, function: Function, at: int | None) -> str:
     return f"{path}:{line_of(text, function.start if at is None else at)} {function.name}"
 
 
-def _of_ksm(text: str) -> Iterator[Told]:
-    known = {function.name: function for function in functions(text)}
+def _of_ksm(parts: Parts) -> Iterator[Told]:
+    known: dict[str, Function] = {}
+    for function in functions(parts.text):
+        known.setdefault(function.name, function)
 
     def place(function: Function, at: int | None) -> str:
-        return _place(KSM, text, function, at)
+        return f"{parts.place(function.start if at is None else at)} {function.name}"
 
     if (merge := known.get("cmp_and_merge_page")) is not None:
-        checksum, search = (_first(merge, name) for name in ("calc_checksum", "stable_tree_search"))
+        checksum, search = _compared(merge, known), _first(merge, "stable_tree_search")
         if checksum is not None and search is not None:
             yield Told("cksum_first", checksum < search, place(merge, checksum))
-    if (hash_ := known.get("calc_checksum")) is not None:
-        first = _first(hash_, "xxhash")
-        yield Told("xxh64_checksum", first is not None, place(hash_, first))
+    yield from _checksum(parts, known, place)
+    if known:
+        forgets = next(((f, at) for f in known.values() if (at := _first(f, "-> linear_page_index = 0")) is not None), None)
+        where = place(*forgets) if forgets is not None else f"nothing in {KSM} resets linear_page_index"
+        yield Told("merge_forgets_checksum", forgets is not None, where)
     if (walk := known.get("stable_tree_search")) is not None:
         for found in _gives_up(statements(walk)):
-            yield Told("stale_node_ends_search", found.tokens[0].text == "return", place(walk, found.start))
-    if (dup := known.get("stable_node_dup")) is not None:
-        for head in _collapses(statements(dup)):
-            words = {token.text for token in head.head}
+            ends = [token.text for token in found.tokens[:3]] == ["return", "NULL", ";"]
+            yield Told("stale_node_ends_search", ends, place(walk, found.start))
+    yield from _chains(parts, known, place)
+    yield from _empties_tree(known, place)
+
+
+_KsmPlace = Callable[[Function, "int | None"], str]
+
+
+def _compared(merge: Function, known: Mapping[str, Function]) -> int | None:
+    """Offset of where the checksum is compared with the last one, here or in what is called; else of where it is made."""
+    own = _first(merge, "oldchecksum")
+    for name, _ in calls(merge.tokens):
+        called = known.get(name.text)
+        if called is not None and _first(called, "oldchecksum !=", "oldchecksum ==") is not None:
+            return name.start if own is None else min(own, name.start)
+    return _first(merge, "calc_checksum") if own is None else own
+
+
+def _checksum(parts: Parts, known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:
+    """xxh64 as workloads/lib/contents.c knows it: with no seed, and 32 bits of it."""
+    for function in known.values():
+        for name, given in calls(function.tokens):
+            if name.text in ("xxhash", "xxh64"):
+                words = parts.text[: function.start].rpartition("\n")[2].split()
+                plain = arguments(given)[-1:] == ["0"] and ("u32" in words or words[-2:] == ["unsigned", "int"])
+                yield Told("xxh64_checksum", plain, place(function, name.start))
+                return
+    for function in known.values():
+        if "checksum" in function.name:
+            yield Told("xxh64_checksum", False, place(function, None))
+            return
+
+
+def _chains(parts: Parts, known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:
+    for function in known.values():
+        if _first(function, "rb_replace_node") is None:
+            continue
+        for head in _collapses(statements(function)):
+            asked = [known[t.text].tokens for t in head.head if t.text in known]
+            words = {token.text for tokens in (head.head, *asked) for token in tokens}
             clock = "prune_stale_stable_nodes" in words
             if clock != ("hlist_is_singular_node" in words):
-                yield Told("single_dup_leaves_chain", not clock, place(dup, head.start))
-    else:
-        yield Told("single_dup_leaves_chain", False, f"no stable_node_dup in {KSM}")
+                yield Told("single_dup_leaves_chain", not clock, place(function, head.start))
+                return
+    if not re.search(r"\bksm_max_page_sharing\b|\bstable_node_dup\b", parts.text):
+        yield Told("single_dup_leaves_chain", False, f"no chains in {KSM}")
 
 
-def _first(function: Function, name: str) -> int | None:
-    """Offset of the first token of this name in a function."""
-    return next((token.start for token in function.tokens if token.text == name), None)
+def _empties_tree(known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:
+    """By its name, or by its use: the trees' knobs ask ``ksm_pages_shared || remove_all_stable_nodes()``."""
+    if (function := known.get("remove_all_stable_nodes")) is not None:
+        yield Told("unmerging_empties_tree", True, place(function, None))
+        return
+    for asks in known.values():
+        words = " ".join(token.text for token in asks.tokens)
+        asked = re.search(r"\bksm_pages_shared \|\| (\w+) \( \)", words)
+        if asked is not None and asked[1] in known:
+            yield Told("unmerging_empties_tree", True, place(known[asked[1]], None))
+            return
+    yield Told("unmerging_empties_tree", False, f"no remove_all_stable_nodes in {KSM}")
+
+
+def _first(function: Function, *texts: str) -> int | None:
+    """Offset of the first place in a function where such tokens follow one another; None if there is none."""
+    words = [token.text for token in function.tokens]
+    for want in (text.split() for text in texts):
+        for i in range(len(words) - len(want) + 1):
+            if words[i] == want[0] and words[i : i + len(want)] == want:
+                return function.tokens[i].start
+    return None
 
 
 def _gives_up(body: Statement) -> Iterator[Statement]:

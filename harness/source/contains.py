@@ -19,6 +19,7 @@ from harness.source import git, mechanism
 from harness.source.command import neutral_environment, run
 from harness.source.content import ReadText
 from harness.source.mechanism import Piece
+from harness.source.parts import ksm_parts
 from harness.store import Store
 
 log = logging.getLogger("harness.source")
@@ -96,10 +97,11 @@ def history(repository: Path, revision: str) -> str:
 
 def examine(read: ReadText, store: Store, known: str = "") -> Answer:
     """Look at a tree; ``known`` is its history.  CannotJudge where mm/ksm.c cannot be followed."""
-    files = {path: text for path in (mechanism.KSM, *mechanism.AROUND) if (text := read(path)) is not None}
-    taken_out = mechanism.KSM in files and as_committed(files[mechanism.KSM], store)
+    parts = ksm_parts(read, without=mechanism.AROUND)
+    files = {path: text for path in mechanism.AROUND if (text := read(path)) is not None}
+    taken_out = parts is not None and as_committed(parts.files[0][1], store)
     try:
-        pieces = tuple(mechanism.pieces(files))
+        pieces = tuple(mechanism.pieces(parts, files))
     except ValueError as e:
         if not taken_out:
             raise CannotJudge(f"whether this tree holds anon_vmas in KSM's items: the source cannot be followed: {e}") from e

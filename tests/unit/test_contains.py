@@ -127,6 +127,90 @@ def test_two_passes_by_a_loop_and_by_a_function_called_twice(tmp_path: Path) -> 
     assert answer({**split, "mm/ksm.c": split["mm/ksm.c"] + twice}, tmp_path).presence is Presence.EVOLVED
 
 
+ONE_ITEM = """
+static bool walk_item(struct folio *folio, struct rmap_item *item, struct rmap_walk_control *rwc, bool forks)
+{
+	struct anon_vma *anon_vma = item->anon_vma;
+
+	anon_vma_interval_tree_foreach(vmac, &anon_vma->rb_root, 0, ULONG_MAX) {
+		vma = vmac->vma;
+		if ((item->mm == vma->vm_mm) == forks)
+			continue;
+		if (!rwc->rmap_one(folio, vma, item->address, rwc->arg))
+			return false;
+	}
+	return true;
+}
+"""
+
+
+def walked(body: str, before: str = "") -> dict[str, str]:
+    """LATE with another loop over the items in rmap_walk_ksm()."""
+    text = LATE["mm/ksm.c"]
+    begin = text.index("void rmap_walk_ksm(")
+    loop = text.index("	hlist_for_each_entry(", begin)
+    return {**LATE, "mm/ksm.c": text[:begin] + before + text[begin:loop] + body + text[text.index(SECOND_PASS) :]}
+
+
+def test_a_walk_that_leaves_each_item_to_a_function(tmp_path: Path) -> None:
+    loop = """	hlist_for_each_entry(rmap_item, &stable_node->hlist, hlist)
+		if (!walk_item(folio, rmap_item, rwc, %s))
+			return;
+"""
+    assert answer(walked(loop % "search_new_forks", ONE_ITEM), tmp_path).presence is Presence.EVOLVED
+    once = answer(walked(loop % "false", ONE_ITEM), tmp_path)
+    assert once.presence is Presence.PARTLY, once.lines
+    no_second = edited(walked(loop % "search_new_forks", ONE_ITEM), SECOND_PASS, "")
+    assert answer(no_second, tmp_path).presence is Presence.PARTLY
+
+
+def test_a_walk_in_one_pass_that_leaves_owners_to_their_own_items(tmp_path: Path) -> None:
+    asks = """
+static bool has_item(struct stable_node *stable_node, struct mm_struct *mm)
+{
+	struct rmap_item *rmap_item;
+
+	hlist_for_each_entry(rmap_item, &stable_node->hlist, hlist)
+		if (rmap_item->mm == mm)
+			return true;
+	return false;
+}
+"""
+    found = edited(LATE, FILTER, "rmap_item->mm != vma->vm_mm && has_item(stable_node, vma->vm_mm)")
+    found = edited(edited(found, SECOND_PASS, ""), "void rmap_walk_ksm(", asks + "\nvoid rmap_walk_ksm(")
+    assert answer(found, tmp_path).presence is Presence.EVOLVED, answer(found, tmp_path).lines
+    assert answer(edited(found, "if (rmap_item->mm == mm)", "if (mm)"), tmp_path).presence is Presence.PARTLY
+
+
+def test_a_lock_held_by_scope_and_a_merge_undone_in_place(tmp_path: Path) -> None:
+    scoped = edited(LATE, "	mmap_read_lock(mm);\n", "	guard(mmap_read_lock)(mm);\n", 1)
+    assert answer(scoped, tmp_path).presence is Presence.EVOLVED, answer(scoped, tmp_path).lines
+    in_place = edited(
+        LATE, "static void break_cow(struct rmap_item *rmap_item)", "static int break_cow(struct rmap_item *rmap_item)"
+    )
+    assert answer(in_place, tmp_path).presence is Presence.EVOLVED
+    kept = edited(in_place, "	put_anon_vma(rmap_item->anon_vma);\n	mmap_read_lock", "	mmap_read_lock")
+    assert answer(kept, tmp_path).presence is Presence.PARTLY
+
+
+def test_the_structures_in_a_header_and_the_walk_in_a_file_of_its_own(tmp_path: Path) -> None:
+    text = LATE["mm/ksm.c"]
+    moved = text[text.index("void rmap_walk_ksm(") : text.index("void collect_procs_ksm(")]
+    files = {
+        **LATE,
+        "mm/ksm.c": '#include "ksm.h"\n' + text.replace(moved, "").replace(ITEM, ""),
+        "mm/ksm.h": ITEM,
+        "mm/ksm_rmap.c": moved,
+        "mm/Makefile": "obj-$(CONFIG_KSM) += ksm.o ksm_rmap.o\n",
+    }
+    found = answer(files, tmp_path)
+    assert found.presence is Presence.EVOLVED, found.lines
+    assert found.pieces[0].places[0].startswith("mm/ksm.h:") and any(
+        p.startswith("mm/ksm_rmap.c:") for p in found.pieces[-1].places
+    )
+    assert answer({**files, "mm/Makefile": "obj-$(CONFIG_KSM) += ksm.o\n", "mm/ksm.h": ""}, tmp_path).presence is Presence.NO
+
+
 def after(patch: str) -> str:
     """A file that holds all that a patch leaves behind, at the lines where it leaves it."""
     lines: list[str] = []

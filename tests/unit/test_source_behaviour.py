@@ -109,8 +109,8 @@ def test_which_checksum_there_is(call: str, xxh64: bool) -> None:
 
 
 def test_a_kernel_without_chains_has_none_that_could_be_left() -> None:
-    expected = {"cksum_first": False, "single_dup_leaves_chain": False, "unmerging_empties_tree": False}
-    assert told({"mm/ksm.c": SEARCH_FIRST}) == expected
+    expected = {"cksum_first", "single_dup_leaves_chain", "unmerging_empties_tree", "merge_forgets_checksum"}
+    assert told({"mm/ksm.c": SEARCH_FIRST}) == dict.fromkeys(expected, False)
 
 
 WRITES = """
@@ -226,3 +226,121 @@ def test_what_is_there_or_not(field: str, path: str, text: str) -> None:
 def test_code_of_another_form_tells_nothing(text: str) -> None:
     assert {"cksum_first", "stale_node_ends_search"}.isdisjoint(told({"mm/ksm.c": text}))
     assert told({"mm/ksm.c": text}).get("single_dup_leaves_chain", False) is False
+
+
+RENAMED = """
+static int ksm_drop_all_nodes(void)
+{
+}
+static ssize_t max_page_sharing_store(void)
+{
+	if (ksm_pages_shared || ksm_drop_all_nodes())
+		err = -EBUSY;
+}
+static struct page *pick_node_dup(struct stable_node **dup, bool prune_stale_stable_nodes)
+{
+	if (found) {
+		if (only_dup(found, stable_node)) {
+			rb_replace_node(&stable_node->node, &found->node, root);
+		}
+	}
+}
+static bool only_dup(struct stable_node *dup, struct stable_node *chain)
+{
+	return hlist_is_singular_node(&dup->hlist_dup, &chain->hlist);
+}
+static void detach(struct ksm_rmap_item *item)
+{
+	item->linear_page_index = 0;
+}
+"""
+
+
+def test_other_names_and_functions_that_were_split() -> None:
+    found = told({"mm/ksm.c": RENAMED})
+    assert found == {"unmerging_empties_tree": True, "single_dup_leaves_chain": True, "merge_forgets_checksum": True}
+    assert told({"mm/ksm.c": "int ksm_max_page_sharing;\n"}).get("single_dup_leaves_chain") is None, "which way is not seen"
+
+
+def test_what_ksm_does_may_be_in_a_file_or_a_header_of_its_own() -> None:
+    tree = "/* ksm */\nstatic int remove_all_stable_nodes(void)\n{\n}\n"
+    split = {"mm/ksm.c": '#include "ksm_tree.h"\n', "mm/Makefile": "obj-$(CONFIG_KSM) += ksm.o \\\n\tksm_tree.o\n"}
+    for path in ("mm/ksm_tree.c", "mm/ksm_tree.h"):
+        (there,) = (t for t in examine({**split, path: tree}.get) if t.field == "unmerging_empties_tree")
+        assert (there.value, there.place) == (True, f"{path}:2 remove_all_stable_nodes")
+    assert told({**split, "mm/ksm_more.c": tree})["unmerging_empties_tree"] is False, "which nothing makes part of KSM"
+
+
+HASH = "static %s hash_of(struct page *page)\n{\n\treturn %s;\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "plain"),
+    [
+        ("u32", "xxhash(addr, PAGE_SIZE, 0)", True),
+        ("unsigned int", "xxh64(addr, PAGE_SIZE, 0)", True),
+        ("u64", "xxh64(addr, PAGE_SIZE, 0)", False),
+        ("u32", "xxhash(addr, PAGE_SIZE, seed)", False),
+    ],
+)
+def test_xxh64_as_the_workloads_know_it(kind: str, call: str, plain: bool) -> None:
+    """Pages that have the checksum of zeros have it without a seed, and in 32 bits."""
+    assert told({"mm/ksm.c": HASH % (kind, call)})["xxh64_checksum"] is plain
+
+
+def test_the_checksum_counts_where_it_is_compared() -> None:
+    """Not where it is made: early, as the page is in the cache, or in a function that says whether the page changes."""
+    early = SEARCH_FIRST.replace("\tkpage", "\tchecksum = calc_checksum(page);\n\tkpage").replace(
+        "page);\n}", "page);\n\tif (rmap_item->oldchecksum != checksum)\n\t\treturn;\n}"
+    )
+    assert told({"mm/ksm.c": early})["cksum_first"] is False
+    helper = "static bool changes(void)\n{\n\treturn rmap_item->oldchecksum != calc_checksum(page);\n}\n"
+    first = SEARCH_FIRST.replace("\tkpage", "\tif (changes())\n\t\treturn;\n\tkpage").replace(
+        "\tchecksum = calc_checksum(page);\n", ""
+    )
+    assert told({"mm/ksm.c": helper + first})["cksum_first"] is True
+
+
+def test_a_search_that_begins_again_by_a_call() -> None:
+    again = GIVES_UP.replace("\t\t\treturn NULL;", "\t\t\treturn stable_tree_search(page);")
+    assert told({"mm/ksm.c": again})["stale_node_ends_search"] is False
+
+
+WP = "static vm_fault_t wp_page_copy(struct vm_fault *vmf)\n{\n\t%s(old_page);\n}\n"
+TLB = "bool __tlb_remove_page(struct mmu_gather *tlb, struct page *page)\n{\n\tfree_page_and_swap_cache(page);\n}\n"
+POISONED = """
+static bool hwpoison_user_mappings(struct page *p)
+{
+	if (%s) {
+		%s
+	}
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "field", "value"),
+    [
+        ({"mm/memory.c": WP % "free_page_and_swap_cache"}, "cow_frees_swap_cache", True),
+        ({"mm/memory.c": WP % "put_page" + TLB}, "cow_frees_swap_cache", False),
+        ({"mm/memory.c": "", "mm/swap.h": WP % "free_swap_cache"}, "cow_frees_swap_cache", True),
+        ({"mm/rmap.c": "", "include/linux/swapops.h": "pte = pte_swp_mkexclusive(pte);"}, "swap_ptes_keep_exclusive", True),
+        ({"mm/mlock.c": "walk_page_range(vma->vm_mm, start, end, &ops, NULL);"}, "mlock_marks_ksm", True),
+        ({"mm/migrate.c": "if (pages_identical(page, ZERO_PAGE(0)))"}, "split_maps_zeros", True),
+        ({"mm/memory-failure.c": POISONED % ("PageKsm(p)", "return false;")}, "hwpoison_takes_ksm", False),
+        ({"mm/memory-failure.c": POISONED % ("folio_test_ksm(f)", "ksm_procs(f);")}, "hwpoison_takes_ksm", True),
+        ({"mm/rmap.c": "int idle(void)\n{\n\treturn a->num_active_vmas;\n}\n" + CLONES % "&& idle()"}, "reuses_anon_vmas", True),
+        ({"mm/ksm.c": "int rel(void)\n{\n\treturn a->root == b->root;\n}\n" + COPIES % "rel()"}, "swap_cache_by_root", True),
+        ({"mm/madvise.c": ADVISES % "err = memory_failure(pfn);"}, "madvise_tells_poison", True),
+        ({"mm/madvise.c": "int f(void)\n{\n\treturn memory_failure(pfn);\n}\n" + ADVISES % "f();"}, "madvise_tells_poison", True),
+        ({"mm/madvise.c": ADVISES % "__memory_failure(pfn, 0, 1);"}, "madvise_tells_poison", False),
+    ],
+)  # fmt: skip
+def test_forms_that_a_series_may_give_it(files: Mapping[str, str], field: str, value: bool) -> None:
+    assert told(files)[field] is value
+
+
+def test_a_fork_that_only_looks_at_the_numbers_resets_nothing() -> None:
+    look = "trace_fork(mm->ksm_rmap_items, atomic_long_read(&mm->ksm_zero_pages));"
+    fork = f"static inline void ksm_fork(struct mm_struct *mm)\n{{\n\t{look}\n}}\n"
+    assert "merging_inherited_at_fork" not in told({"include/linux/ksm.h": fork})

@@ -23,22 +23,22 @@ from collections.abc import Mapping
 
 from harness.source.mechanism import references, walks
 from harness.source.mechanism.ksm import AROUND, KSM, Ksm, Piece, find_item
+from harness.source.parts import Parts
 
 __all__ = ["AROUND", "KSM", "Piece", "pieces"]
 
 
-def pieces(files: Mapping[str, str]) -> list[Piece]:
-    """All parts of the mechanism in a tree's files (KSM, and those of AROUND that there are).
+def pieces(parts: Parts | None, files: Mapping[str, str]) -> list[Piece]:
+    """All parts of the mechanism in KSM's source and those files of AROUND that there are.
 
     The first is the item; without one nothing else can be.  ValueError where the source cannot be followed.
     """
-    text = files.get(KSM)
-    if text is None:
+    if parts is None:
         return [Piece("item holds its anon_vma", missing=(f"there is no {KSM}",))]
-    item = find_item(text)
+    item = find_item(parts.text)
     if item is None:
         return [Piece("item holds its anon_vma", missing=(f"no structure of {KSM} has an mm, an anon_vma and a link in a list",))]
-    source = Ksm(files, item)
+    source = Ksm(parts, files, item)
     held = Piece("item holds its anon_vma", (source.place(item.start, f"struct {item.struct}, {item.anon_vma}"),))
     with_node = references.dropped_with_node(source)
     optional = [with_node] if with_node.places or with_node.missing else []

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.csource.statements import Statement
-from harness.csource.tokens import Function, Token, functions, line_of, structures
+from harness.csource.tokens import Function, Token, functions, structures
 from harness.csource.usage import arguments, calls, has, members, parameters, variables
+from harness.source.parts import KSM, Parts
 
-KSM = "mm/ksm.c"
+__all__ = ["AROUND", "KSM", "Item", "Ksm", "Piece"]
+
 AROUND = ("include/linux/rmap.h", "mm/internal.h", "mm/rmap.c")
 """Where references to an anon_vma are counted, besides mm/ksm.c."""
 
@@ -64,10 +66,11 @@ def counts(tokens: Sequence[Token], anon_vmas: Iterable[str], pattern: re.Patter
 
 
 class Ksm:
-    """mm/ksm.c and what stands around it, with the item known."""
+    """KSM's parts and what stands around them, with the item known."""
 
-    def __init__(self, files: Mapping[str, str], item: Item) -> None:
-        self.text = files[KSM]
+    def __init__(self, parts: Parts, files: Mapping[str, str], item: Item) -> None:
+        self.text = parts.text
+        self._parts = parts
         self.item = item
         self.functions = list(functions(self.text))
         around = [f for path in AROUND if path in files for f in functions(files[path])]
@@ -76,7 +79,7 @@ class Ksm:
 
     def place(self, offset: int, words: str) -> str:
         """As reports have it."""
-        return f"{KSM}:{line_of(self.text, offset)} {words}"
+        return f"{self._parts.place(offset)} {words}"
 
     def _counters(self, all_of_them: Sequence[Function], pattern: re.Pattern[str]) -> set[str]:
         """Functions that are given an anon_vma, or an item, and count its references; and those that leave it to such a one."""

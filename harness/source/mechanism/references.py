@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from harness.csource.statements import statements
-from harness.csource.tokens import Function
+from harness.csource.tokens import Function, Token
 from harness.csource.usage import arguments, calls, parameters, variables
 from harness.source.mechanism.ksm import COUNT_UP, KSM, Ksm, Piece, clears, counts, item_loop
 
@@ -84,6 +85,8 @@ def dropped_when_undone(source: Ksm) -> Piece:
                 places += good
                 missing += bad
     if not places and not missing:
+        places = _undone_in_place(source)
+    if not places and not missing:
         missing.append("no function that undoes a merge was recognised")
     return Piece("reference dropped when a merge is undone", tuple(places), tuple(missing))
 
@@ -95,7 +98,23 @@ def _is_undo(source: Ksm, function: Function) -> bool:
         return False
     if not re.search(r"\bvoid\s+$", source.text[: function.start]):
         return False
-    return any(name.text in ("mmap_read_lock", "down_read") for name, _ in calls(function.tokens))
+    return any(_locks(name.text, given) for name, given in calls(function.tokens))
+
+
+def _locks(name: str, given: Sequence[Token]) -> bool:
+    """A call that takes an mm's lock for page tables, or does so for as long as a scope lasts: guard(mmap_read_lock)(mm)."""
+    if name in ("guard", "scoped_guard", "CLASS"):
+        return bool(given) and "mmap" in given[0].text
+    return name in ("mmap_read_lock", "down_read")
+
+
+def _undone_in_place(source: Ksm) -> list[str]:
+    """Where no function undoes a merge: those that drop an item's reference, and take the mm's lock for page tables behind it."""
+    found = []
+    for function in source.functions:
+        locked = [name.start for name, given in calls(function.tokens) if _locks(name.text, given)]
+        found += [source.place(at, f"{function.name}()") for _, at in source.drops(function) if any(at < lock for lock in locked)]
+    return found
 
 
 def _undone_by_callers(source: Ksm, undo: Function) -> tuple[list[str], list[str]]:
