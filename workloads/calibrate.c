@@ -6,9 +6,10 @@
 #define SHARERS 5
 
 /*
- * A third page like two that are merged, met for the first time: it is merged at
- * once where ksmd searches the stable tree first, and a scan later where it wants
- * a checksum that has not changed.  Then: do locked KSM pages bear the mark?
+ * Of two equal pages, is it the one met last that stays?  A third page like them,
+ * met for the first time: it is merged at once where ksmd searches the stable tree
+ * first, and a scan later where it wants a checksum that has not changed.  Then: do
+ * locked KSM pages bear the mark?
  */
 static struct actor *merge_and_lock(void)
 {
@@ -19,6 +20,7 @@ static struct actor *merge_and_lock(void)
 	mergeable(p, "a", 0, ALL_PAGES);
 	map_area(p, "x", page_size());
 	fill(p, "x", 0, 1, 2, 0);
+	observe("two equal pages");
 	scan(2);
 	observe("merged");
 	fill(p, "a", 2, 1, 1, 0);

@@ -66,6 +66,11 @@ def _fields(seen: _Seen) -> Iterator[tuple[str, bool]]:
     before, after = (seen.number(label, "pages_sharing") for label in ("merged", "a third page met once"))
     if before == 1 and after in (1, 2):  # without a comparison of checksums it is found in the stable tree at once
         yield "cksum_first", after == 1
+    two, merged = ([seen.page(label, "P1", "a", i) for i in range(2)] for label in ("two equal pages", "merged"))
+    if all(page and page[1] == "P" for page in (*two, *merged)) and merged[0][2] == merged[1][2]:
+        was = [page[2] for page in two]
+        if was[0] != was[1] and merged[0][2] in was:
+            yield "met_last_stays", merged[0][2] == was[1]
     marks = [seen.flags("locked", "P1", "a", i) for i in range(2)]
     if None not in marks:
         yield "mlock_marks_ksm", all((flags or 0) & KPF_MLOCKED for flags in marks)

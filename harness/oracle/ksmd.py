@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from harness.oracle import faults
 from harness.oracle.address_space import Mm, Vma
 from harness.oracle.memory import Memory, Page, Pte
@@ -11,6 +13,19 @@ from harness.oracle.trees import Item, Key, State
 
 ZEROS = 0  # the content of the page of zeros
 LIKE_ZEROS = 1 << 62  # contents from here on to twice that have the checksum of zeros (workloads/lib/contents.c)
+
+
+# remove_node_from_stable_tree leaves rmap_item->head, and cmp_and_merge_page compares it (docs/findings.md).
+STALE_HEAD = "an rmap_item points to where a stable node lay that is gone: if its page's lies there, ksmd passes the item over"
+
+
+class _Met(NamedTuple):
+    """A page that is to be merged, and where ksmd met it."""
+
+    item: Item
+    pte: Pte
+    page: Page
+    vma: Vma
 
 
 class Ksmd:
@@ -208,6 +223,8 @@ class Ksmd:
             self.tree.notice_move(node)
             if item.node is node and not node.set_aside:
                 return
+            if item.head_stays:
+                self.memory.doubt(STALE_HEAD)
         elif self.memory.semantics.cksum_first:
             self._remove_from_tree(item)
             if not self._settled(item, page) or self._merge_with_zeros(pte, page):
@@ -275,6 +292,7 @@ class Ksmd:
         if other is None:
             self.unstable[key] = item
             item.key = key
+            item.head_stays = False  # node lies over it
             item.state = State.UNSTABLE
             self.pages_unshared += 1
             return
@@ -290,8 +308,10 @@ class Ksmd:
             # Both are referenced, so the split that merging needs fails; it is made afterwards, and nothing is merged.
             self._split(page)
             return
-        if self._merge_two(item, pte, page, vma, other, tree_pte, tree_page, tree_vma):
-            node = self.tree.insert(page, self._allocate)
+        met, found = _Met(item, pte, page, vma), _Met(other, tree_pte, tree_page, tree_vma)
+        stays, goes = (met, found) if self.memory.semantics.met_last_stays else (found, met)
+        if self._merge_two(stays, goes):
+            node = self.tree.insert(stays.page, self._allocate)
             if node is None:
                 self.failed_merges += 1
                 self._break_cow(other)
@@ -310,17 +330,15 @@ class Ksmd:
         else:
             self._blocked.add(nid)
 
-    def _merge_two(
-        self, item: Item, pte: Pte, page: Page, vma: Vma, other: Item, tree_pte: Pte, tree_page: Page, tree_vma: Vma
-    ) -> bool:
-        """try_to_merge_two_pages: the current page becomes the KSM page, then takes the other's place; or is undone."""
-        if not self._merge_with(item, pte, page, None, vma):
+    def _merge_two(self, stays: _Met, goes: _Met) -> bool:
+        """try_to_merge_two_pages: one page becomes the KSM page, then takes the other's place; or is undone."""
+        if not self._merge_with(stays.item, stays.pte, stays.page, None, stays.vma):
             self.failed_merges += 1
             return False
-        if self._merge_with(other, tree_pte, tree_page, page, tree_vma):
+        if self._merge_with(goes.item, goes.pte, goes.page, stays.page, goes.vma):
             return True
         self.failed_merges += 1
-        self._break_cow(item)
+        self._break_cow(stays.item)
         return False
 
     def _merge_with(self, item: Item, pte: Pte, page: Page, kpage: Page | None, vma: Vma) -> bool:

@@ -24,6 +24,9 @@ class Semantics:
     # The checksum is xxh64 (mm/ksm.c: calc_checksum, 5.0 on; before, jhash2), so that it is the same for some pages that
     # workloads write as for the page of zeros.
     xxh64_checksum: bool = True
+    # Of two equal pages the one that ksmd meets last becomes the KSM page (mm/ksm.c: cmp_and_merge_page,
+    # try_to_merge_two_pages), in all kernels so far.
+    met_last_stays: bool = True
     # An item that was in the stable tree, or nearly, has neither checksum nor age any more: its linear_page_index lies over
     # them, and is 0 then (mm/ksm.c: remove_rmap_item_from_tree, remove_node_from_stable_tree, break_cow; 7.3 on).
     merge_forgets_checksum: bool = False
@@ -127,6 +130,7 @@ UNSHOWN = (
     "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root",
     "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum",
     "cow_frees_swap_cache", "merge_forgets_checksum", "unmerging_empties_tree", "unmap_stops_at_young",
+    "met_last_stays",
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 

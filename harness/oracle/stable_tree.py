@@ -67,6 +67,7 @@ class StableTree:
             self.pages_shared += 1
         node.items[item] = None
         item.node = node
+        item.head_stays = False
         item.state = State.STABLE
         item.mm.merging.own += 1
 
@@ -91,6 +92,7 @@ class StableTree:
             self.pages_shared -= 1
         for item in list(node.items):
             self._let_go(item)
+            item.head_stays = True
         node.items.clear()
         if node.set_aside:
             del self.set_aside[node]

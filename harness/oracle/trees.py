@@ -28,7 +28,7 @@ class State(enum.Enum):
 class Item:
     """``struct ksm_rmap_item``: an address that ksmd tracks."""
 
-    __slots__ = ("addr", "age", "anon_vma", "checksum", "key", "mm", "node", "skips", "state")
+    __slots__ = ("addr", "age", "anon_vma", "checksum", "head_stays", "key", "mm", "node", "skips", "state")
 
     def __init__(self, mm: Mm, addr: int) -> None:
         self.mm = mm
@@ -38,6 +38,7 @@ class Item:
         self.key: Key | None = None  # where it is in the unstable tree
         self.anon_vma: AnonVma | None = None  # held while it is stable
         self.node: Node | None = None  # head
+        self.head_stays = False  # head still points to where a node lay that went with its page
         self.age = 0  # visits that found no KSM page
         self.skips = 0  # remaining_skips
 

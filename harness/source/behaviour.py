@@ -220,6 +220,7 @@ def _of_ksm(parts: Parts) -> Iterator[Told]:
         checksum, search = _compared(merge, known), _first(merge, "stable_tree_search")
         if checksum is not None and search is not None:
             yield Told("cksum_first", checksum < search, place(merge, checksum))
+    yield from _stays(known, place)
     yield from _checksum(parts, known, place)
     if known:
         forgets = next(((f, at) for f in known.values() if (at := _first(f, "-> linear_page_index = 0")) is not None), None)
@@ -244,6 +245,35 @@ def _compared(merge: Function, known: Mapping[str, Function]) -> int | None:
         if called is not None and _first(called, "oldchecksum !=", "oldchecksum ==") is not None:
             return name.start if own is None else min(own, name.start)
     return _first(merge, "calc_checksum") if own is None else own
+
+
+def _stays(known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:
+    """Of two pages that are merged, is the one that becomes the KSM page, without another, the one that ksmd is at?
+
+    ``try_to_merge_two_pages`` calls the same function twice, first with NULL for the KSM page, then with the first page; what
+    ksmd is at are parameters of its caller.
+    """
+    for merge in known.values():
+        merges = [(name, arguments(given)) for name, given in calls(merge.tokens)]
+        its = _names(merge)
+        for name, (item, page, _) in (m for m in merges if len(m[1]) == 3 and m[1][2] == "NULL"):
+            again = any(other.text == name.text and len(given) == 3 and given[2] == page for other, given in merges)
+            if not again or not {item, page} <= set(its):
+                continue
+            for caller in known.values():
+                met = _names(caller)
+                for called, given in calls(caller.tokens):
+                    handed = arguments(given)
+                    if called.text == merge.name and len(handed) == len(its):
+                        of_item, of_page = handed[its.index(item)] in met, handed[its.index(page)] in met
+                        if of_item == of_page:
+                            yield Told("met_last_stays", of_page, place(merge, name.start))
+                            return
+
+
+def _names(function: Function) -> list[str]:
+    """Of its parameters, in their order."""
+    return [parameter.split()[-1] for parameter in arguments(function.parameters)]
 
 
 def _checksum(parts: Parts, known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:

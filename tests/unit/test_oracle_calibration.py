@@ -22,7 +22,7 @@ RECORDED: dict[str, Records] = json.loads((Path(__file__).parent / "data" / "cal
 BY_SOURCE = {
     "stale_node_ends_search", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root", "migrates_ksm", "reuses_anon_vmas",
     "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum", "cow_frees_swap_cache",
-    "merge_forgets_checksum", "unmerging_empties_tree", "unmap_stops_at_young",
+    "merge_forgets_checksum", "unmerging_empties_tree", "unmap_stops_at_young", "met_last_stays",
 }  # fmt: skip
 MEASURED = [name for name in UNSHOWN if name not in BY_SOURCE]
 BEGIN = {"seq": 0, "p": "", "kind": "begin", "workload": "w", "properties": [], "args": {}, "page_size": 4096}
@@ -72,6 +72,23 @@ def test_whether_the_last_mapper_writes_to_the_ksm_page_itself(before: Any, afte
         return {"kind": "obs", "label": label, "procs": {"R": {"areas": {"a": [[1, "P", 9, 0, "1804", 1], run]}}}}
 
     assert measured([seen("one mapper is left", before), seen("the last one has written", after)]) == told
+
+
+@pytest.mark.parametrize(
+    ("was", "merged", "told"),
+    [
+        ((8, 9), (9, 9), {"met_last_stays": True}),
+        ((8, 9), (8, 8), {"met_last_stays": False}),
+        ((8, 9), (7, 7), {}),
+        ((8, 9), (8, 9), {}),
+        ((9, 9), (9, 9), {}),
+    ],
+)
+def test_which_of_two_equal_pages_stays(was: Any, merged: Any, told: dict[str, bool]) -> None:
+    def seen(label: str, frames: Any) -> dict[str, Any]:
+        return {"kind": "obs", "label": label, "procs": {"P1": {"areas": {"a": [[1, "P", f, 0, "1800", 1] for f in frames]}}}}
+
+    assert measured([seen("two equal pages", was), seen("merged", merged)]) == told
 
 
 @pytest.mark.parametrize("broken", [None, {}, {"P1": None}, {"P1": {"areas": {"a": [["x"]], "x": [[1, "P"]]}}}])

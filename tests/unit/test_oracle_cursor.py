@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.findings import Finding
+from harness.oracle import Semantics
+from harness.oracle.memory import Page
 
 from .oracle_story import N, Story
 
@@ -182,3 +186,40 @@ def test_a_first_one_that_wakes_nobody() -> None:
     story.filled("P1", mergeable=False)
     found = story.on("scan", "P1", results={"rc": -1, "errno": "ETIME", "available_kb": 1}, scans=1, by="first")
     assert [f.signature for f in found] == ["P14:refused:scan"]
+
+
+def pages(story: Story, actor: str) -> list[Page | None]:
+    return [pte.page for pte in story.model.actors[actor].ptes.values()]
+
+
+@pytest.mark.parametrize("last_stays", [True, False])
+def test_which_of_two_equal_pages_stays(last_stays: bool) -> None:
+    story = Story(Semantics(met_last_stays=last_stays))
+    story.filled("P1", "P2")
+    first, last = pages(story, "P1"), pages(story, "P2")
+    story.scan(2)
+    assert pages(story, "P1") == pages(story, "P2") == (last if last_stays else first)
+    assert story.states("P1") == "K" * N and story.observe() == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "last_stays", "doubted"),
+    [("F", "P", True, True), ("P", "F", True, False), ("F", "P", False, False), ("P", "F", False, True)],
+)
+def test_an_item_that_points_to_where_a_node_lay_may_be_passed_over(
+    first: str,
+    second: str,
+    last_stays: bool,
+    doubted: bool,
+) -> None:
+    """C maps what P maps: it is in doubt only where that is the page that got a new node, and not replaced by F's."""
+    story = Story(Semantics(met_last_stays=last_stays))
+    story.merged(first, second)
+    story.fork("P", "C")
+    story.scan()
+    story.reclaim()
+    for actor in "PCF":
+        story.on("read", actor)
+    story.scan(2)
+    assert story.counts == (N, 2 * N, 0, 0) and story.observe() == []
+    assert any("where a stable node lay that is gone" in note for note in story.oracle.notes) == doubted

@@ -193,6 +193,46 @@ def test_what_is_done_with_pages_and_anon_vmas(path: str, form: str, code: str, 
     assert {field: found[field] for field in expected} == expected
 
 
+TWO = """
+static struct page *try_to_merge_two_pages(struct rmap_item *rmap_item, struct page *page,
+	struct rmap_item *tree_rmap_item, struct page *tree_page)
+{
+	err = try_to_merge_with_ksm_page(%s, NULL);
+	if (!err)
+		err = try_to_merge_with_ksm_page(%s);
+	return page;
+}
+
+static void cmp_and_merge_page(struct page *page, struct rmap_item *rmap_item)
+{
+	kpage = try_to_merge_two_pages(%s);
+}
+"""
+MINE, ITS = "rmap_item, page", "tree_rmap_item, tree_page"
+
+
+@pytest.mark.parametrize(
+    ("first", "given", "expected"),
+    [
+        (MINE, f"{MINE}, {ITS}", True),
+        (ITS, f"{MINE}, {ITS}", False),
+        (MINE, f"{ITS}, {MINE}", False),
+        (ITS, f"{ITS}, {MINE}", True),
+        ("rmap_item, tree_page", f"{MINE}, {ITS}", None),
+        (MINE, f"rmap_item, tree_page, {ITS}", None),
+        (MINE, "&two", None),
+        ("rmap_item, kpage", f"{MINE}, {ITS}", None),
+    ],
+)
+def test_which_of_two_equal_pages_stays(first: str, given: str, expected: bool | None) -> None:
+    other = f"{ITS if first == MINE else MINE}, {first.split()[-1]}"
+    assert told({"mm/ksm.c": TWO % (first, other, given)}).get("met_last_stays") is expected
+
+
+def test_two_merges_that_have_nothing_to_do_with_one_another_tell_nothing_of_which_stays() -> None:
+    assert "met_last_stays" not in told({"mm/ksm.c": TWO % (MINE, f"{ITS}, kpage", f"{MINE}, {ITS}")})
+
+
 @pytest.mark.parametrize("line", ["mm->ksm_merging_pages = 0;", "atomic_long_add(nr_ksm_zero_pages, &ksm_zero_pages);"])
 def test_a_fork_that_resets_or_counts_anything_is_held_to_the_whole(line: str) -> None:
     fork = "static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)\n{\n\t%s\n\t__ksm_enter(mm);\n}\n"
