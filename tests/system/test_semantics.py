@@ -10,11 +10,13 @@ import pytest
 from harness.source import behaviour, parse_spec, resolve
 from harness.store import Store
 
-from .conftest import Ended, Harness, execute
+from .conftest import MUTANTS, Ended, Harness, execute
 
 pytestmark = pytest.mark.system
 
 DIFFERENT = Path(__file__).parents[1] / "semantics"
+MENDED = Path(__file__).parents[1] / "fixes" / "stale-head.patch"
+FIRST_STAYS = MUTANTS / "B52-benign-first-met-stays.patch"
 BACKPORT = DIFFERENT / "backport-checksum-first.patch"
 ON_PURPOSE = DIFFERENT / "swpin-copy-not-counted.patch"
 DECLARED = DIFFERENT / "swpin-copy-not-counted.toml"
@@ -34,7 +36,7 @@ def test_what_debians_sources_tell() -> None:
         yes: set[str] = {"5.10": set(), "6.1": SINCE_5_19, "7.3": SINCE_5_19 | LATER | SINCE_7_3}.get(name, SINCE_5_19 | LATER)
         before = {"stale_node_ends_search", "wp_counts_users", "wp_reuses_ksm", "unmap_stops_at_young"}
         since = {"swap_cache_by_root", "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison"}
-        since |= {"xxh64_checksum", "unmerging_empties_tree"}
+        since |= {"xxh64_checksum", "unmerging_empties_tree", "met_last_stays"}
         forgets = {} if name in ("5.10", "6.1") else {"merging_inherited_at_fork": False}
         assert told == {field: field in yes | since for field in SINCE_5_19 | LATER | SINCE_7_3 | before | since} | forgets, name
 
@@ -53,6 +55,23 @@ def test_a_backport_is_no_error_whether_its_source_is_there_or_not(harness: Harn
     assert measured.code == 0, measured.told()
     assert measured.verdicts()["calibrate"] == "PASS"
     assert "cksum_first yes (measured, though kernels with its files do otherwise)" in measured.facts()["semantics"]
+
+
+def test_which_page_stays_is_measured_where_no_source_tells(harness: Harness, tmp_path: Path) -> None:
+    built = harness("--patch", FIRST_STAYS, "--workload", "new_fork")
+    assert "met_last_stays no (mm/ksm.c:" in built.facts()["semantics"]
+    image = built.facts()["kernel"]
+    ended = execute(
+        tmp_path / "image", "run", "--kernel", f"image:{image}", "--workload", "new_fork", "--out", tmp_path / "image"
+    )
+    assert ended.code == built.code == 0, ended.told()
+    assert "met_last_stays no (measured, though kernels with its files do otherwise)" in ended.facts()["semantics"]
+
+
+def test_with_one_line_mended_a_forks_item_comes_to_its_new_node(harness: Harness) -> None:
+    """docs/findings.md has what it does without."""
+    ended = harness("--patch", MENDED, "--workload", "stale_head")
+    assert ended.code == 0, ended.told()
 
 
 def test_a_difference_on_purpose_is_bad_until_it_is_declared(harness: Harness, tmp_path: Path) -> None:

@@ -112,4 +112,4 @@ def test_every_workload_has_a_property_and_two_of_a_name_are_refused(tmp_path: P
 
 def test_what_is_run_on_request_says_so() -> None:
     asked = [name for name, workload in workload_table().items() if workload.on_request]
-    assert asked == ["soak", "offlined", "chain_refused", "calibrate"]
+    assert asked == ["soak", "stale_head", "offlined", "chain_refused", "calibrate"]
