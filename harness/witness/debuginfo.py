@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CannotJudge, HostError
 from harness.witness.elf import Vmlinux
-from harness.witness.layout import OPTIONAL_STRUCTURES, STRUCTURES, SYMBOLS, VARIABLES, Field, Layout, Names
+from harness.witness.layout import OPTIONAL_STRUCTURES, STRUCTURES, SYMBOLS, VARIABLES, Field, Layout, Names, lacking
 
 if TYPE_CHECKING:
     import drgn
@@ -33,9 +33,12 @@ def load(vmlinux: Vmlinux) -> Layout:
     drgn = need_drgn()
     program, bias = open_program(vmlinux)
     try:
-        return _Reader(drgn, program, bias).layout(vmlinux.byteorder)
+        layout = _Reader(drgn, program, bias).layout(vmlinux.byteorder)
     except LookupError as e:
         raise CannotJudge(f"--witness: {vmlinux.path} has no debug information on what is looked at: {e}") from e
+    if missing := lacking(layout):
+        raise CannotJudge(f"--witness: {vmlinux.path} has no debug information on what is looked at: no {', no '.join(missing)}")
+    return layout
 
 
 def open_program(vmlinux: Vmlinux) -> tuple[drgn.Program, int]:
@@ -119,7 +122,7 @@ class _Reader:
     def _variable(self, name: str, member: str) -> tuple[int, Field] | None:
         try:
             thing = self._program.variable(name)
-        except LookupError:
+        except (LookupError, self._drgn.FaultError):  # clang may keep a variable in another form, which only memory gives back
             return None
         if thing.address_ is None:
             return None

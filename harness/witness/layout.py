@@ -92,8 +92,8 @@ STRUCTURES: Mapping[str, tuple[Names, Mapping[str, Names], frozenset[str]]] = {
         "parent": ("node.__rb_parent_color",), "right": ("node.rb_right",), "left": ("node.rb_left",),
         "head": ("head",), "dup_next": ("hlist_dup.next",), "dup_pprev": ("hlist_dup.pprev",),
         "list_next": ("list.next",), "list_prev": ("list.prev",),
-        "hlist": ("hlist.first",), "kpfn": ("kpfn",), "length": ("rmap_hlist_len",),
-    }, frozenset({"head", "dup_next", "dup_pprev", "list_next", "list_prev", "length"})),
+        "hlist": ("hlist.first",), "kpfn": ("kpfn",), "length": ("rmap_hlist_len",), "nid": ("nid",),
+    }, frozenset({"head", "dup_next", "dup_pprev", "list_next", "list_prev", "length", "nid"})),
     "slot": (("struct ksm_mm_slot", "struct mm_slot"), {
         "next": ("slot.mm_node.next", "mm_list.next"), "prev": ("slot.mm_node.prev", "mm_list.prev"),
         "mm": ("slot.mm", "mm"), "rmap_list": ("rmap_list",),
@@ -143,3 +143,24 @@ VARIABLES: Mapping[str, tuple[str, str]] = {  # name here: variable, its member 
     "pgdir_shift": ("pgdir_shift", ""),
 }
 SYMBOLS = ("ksm_mm_head", "migrate_nodes", "init_task", "linux_banner", "init_top_pgt", "swapper_pg_dir")
+
+
+def lacking(layout: Layout) -> list[str]:
+    """What a look cannot do without, by the names that it has had: without it structures would be passed over in silence.
+
+    Chains came with ksm_max_page_sharing (4.13), trees by NUMA node and migrate_nodes with merge_across_nodes (3.9, where
+    CONFIG_NUMA is).
+    """
+    needed = {name: VARIABLES[name] for name in ("root_stable_tree", "root_unstable_tree", "cursor", "seqnr")}
+    wanted = [f"variable {'.'.join(filter(None, place))}" for name, place in needed.items() if name not in layout.variables]
+    wanted += [f"variable {name}" for name in ("ksm_mm_head", "init_task") if name not in layout.symbols]
+    chains = "ksm_max_page_sharing" in layout.variables or any(layout.has("node", m) for m in ("dup_next", "length"))
+    by_node = "ksm_merge_across_nodes" in layout.variables or layout.has("node", "nid")
+    members = {"dup_next": "hlist_dup", "length": "rmap_hlist_len"} if chains else {}
+    if chains or by_node or layout.has("node", "list_next"):
+        members |= {"list_next": "list"}
+        wanted += ["variable migrate_nodes"] if "migrate_nodes" not in layout.symbols else []
+    wanted += [f"member {name} of a stable node" for member, name in members.items() if not layout.has("node", member)]
+    if by_node and "ksm_nr_node_ids" not in layout.variables:
+        wanted.append("variable ksm_nr_node_ids")
+    return wanted

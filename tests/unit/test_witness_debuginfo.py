@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -67,13 +68,13 @@ SERIES["6.12"] = (
 )
 
 
-def build(directory: Path, source: str, *options: str) -> Path:
+def build(directory: Path, source: str, *options: str, compiler: str = "gcc") -> Path:
     """Link it where x86_64's kernel is."""
     path = directory / "ksm.c"
     path.write_text(source, encoding="ascii")
     vmlinux = directory / "vmlinux"
     subprocess.run(
-        ["gcc", "-g", *options, "-nostdlib", "-static", "-mcmodel=kernel", "-fno-pic", "-no-pie",
+        [compiler, "-g", *options, "-nostdlib", "-static", "-mcmodel=kernel", "-fno-pic", "-no-pie",
          "-Wl,-Ttext-segment=0xffffffff81000000", "-Wl,-e,0", "-Wl,--build-id=none", "-o", str(vmlinux), str(path)],
         check=True, capture_output=True,
     )  # fmt: skip
@@ -83,13 +84,7 @@ def build(directory: Path, source: str, *options: str) -> Path:
 @needs_gcc
 @pytest.mark.parametrize("series", SERIES)
 def test_by_type_not_by_version(series: str, tmp_path: Path) -> None:
-    head, names = SERIES[series]
-    text = COMMON
-    declarations, rest = text.split("struct ITEM {", 1)
-    for name, value in names.items():
-        rest = rest.replace(name, value)
-        declarations = declarations.replace(name, value)
-    vmlinux = build(tmp_path, BANNER + declarations + head + "struct " + names["ITEM"] + " {" + rest)
+    vmlinux = build(tmp_path, program(series))
     found = elf.examine(vmlinux)
     layout = debuginfo.load(found)
     offsets = {name: {m: f.offset for m, f in fields.items()} for name, fields in layout.structures.items()}
@@ -113,6 +108,66 @@ def test_by_type_not_by_version(series: str, tmp_path: Path) -> None:
     address, field = layout.variables["seqnr"]
     assert (address, field.offset) == (addresses["ksm_scan"], 24)
     assert "ksm_zero_pages" not in layout.variables
+
+
+def program(series: str, **others: str) -> str:
+    """A series' source; ``others``: what some of its names are called instead."""
+    head, names = SERIES[series]
+    declarations, rest = COMMON.split("struct ITEM {", 1)
+    for name, value in names.items():
+        rest = rest.replace(name, value)
+        declarations = declarations.replace(name, value)
+    text = BANNER + declarations + head + "struct " + names["ITEM"] + " {" + rest
+    for name, value in others.items():
+        text = re.sub(rf"\b{name}\b", value, text)
+    return text
+
+
+@needs_gcc
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("ksm_mm_head", "no variable ksm_mm_head"),
+        ("root_stable_tree", "no variable root_stable_tree"),
+        ("migrate_nodes", "no variable migrate_nodes"),
+        ("seqnr", "ksm_scan' has no member 'seqnr'"),
+        ("ksm_scan", r"no variable ksm_scan\.mm_slot"),
+        ("rmap_hlist_len", "no member rmap_hlist_len of a stable node"),
+        ("hlist_dup", "no member hlist_dup of a stable node"),
+        ("kpfn", "ksm_stable_node has no kpfn"),
+    ],
+)
+def test_what_is_called_otherwise_is_lacking(name: str, missing: str, tmp_path: Path) -> None:
+    """What a kernel may do without is optional only where nothing else shows that it is there."""
+    vmlinux = build(tmp_path, program("6.1", **{name: "other"}))
+    with pytest.raises(CannotJudge, match=missing):
+        debuginfo.load(elf.examine(vmlinux))
+
+
+@needs_gcc
+@pytest.mark.skipif(shutil.which("clang") is None, reason="needs clang")
+def test_a_structure_that_clang_has_taken_apart(tmp_path: Path) -> None:
+    """Its members are variables of their own then, and what it is can be told from memory only."""
+    text = program("6.1").replace("&ksm_scan, ", "").replace("ksm_scan ksm_scan;", "ksm_scan ksm_scan = { &ksm_mm_head };")
+    text += """
+void set(void *p, unsigned long at) { ksm_scan.mm_slot = p; ksm_scan.rmap_list = p; ksm_scan.address = at; }
+void *slot(void) { ksm_scan.seqnr++; return ksm_scan.mm_slot; }
+void *list(void) { return ksm_scan.rmap_list; }
+unsigned long at(void) { return ksm_scan.seqnr + ksm_scan.address; }
+"""
+    vmlinux = build(tmp_path, text, "-O2", compiler="clang")
+    with pytest.raises(CannotJudge, match=r"no variable ksm_scan\.mm_slot"):
+        debuginfo.load(elf.examine(vmlinux))
+
+
+@needs_gcc
+def test_trees_by_node_are_not_taken_for_one(tmp_path: Path) -> None:
+    text = program("6.1").replace("int rmap_hlist_len;", "int rmap_hlist_len; int nid;")
+    with pytest.raises(CannotJudge, match="no variable ksm_nr_node_ids"):
+        debuginfo.load(elf.examine(build(tmp_path, text)))
+    (tmp_path / "there").mkdir()
+    there = text.replace("void *use[] = {", "static int ksm_nr_node_ids = 1;\nvoid *use[] = { &ksm_nr_node_ids,")
+    assert "ksm_nr_node_ids" in debuginfo.load(elf.examine(build(tmp_path / "there", there))).variables
 
 
 @needs_gcc
