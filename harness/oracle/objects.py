@@ -39,9 +39,9 @@ class Objects:
         self._first: dict[str, tuple[int, int, int]] = {}  # observed, and the model's interval at that time
 
     def judge(self, obs: Fields, op: str) -> Iterator[Seen]:
-        """What an observation says of them; a cache that is merged with others says nothing."""
+        """What an observation says of them; a cache that is merged with others, or gets objects back late, says nothing."""
         slab = obs.data.get("slab")
-        if not isinstance(slab, Mapping):
+        if not isinstance(slab, Mapping) or self.model.memory.semantics.frees_after_grace:
             return
         for name, (low, high) in self._expected().items():
             number = decimal(slab.get(name))

@@ -92,6 +92,9 @@ class Semantics:
     # Parts of a huge page that hold zeros only give way to the page of zeros when it is split (mm/migrate.c:
     # try_to_map_unused_to_zeropage, 6.12 on; shrink_underused came in the same series).
     split_maps_zeros: bool = False
+    # KSM's items, slots or nodes go back to their slab caches after a grace period (no kernel from 2.6.32 to 7.3): how many
+    # there are tells nothing of one moment then.
+    frees_after_grace: bool = False
     # memory_failure() takes a poisoned KSM page from its mappers (mm/memory-failure.c: collect_procs_ksm, 6.4 on).
     # Before, it refuses: hwpoison_user_mappings "can't handle KSM pages".
     hwpoison_takes_ksm: bool = False
@@ -130,7 +133,7 @@ UNSHOWN = (
     "mlock_marks_ksm", "split_maps_zeros", "hwpoison_takes_ksm", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root",
     "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum",
     "cow_frees_swap_cache", "merge_forgets_checksum", "unmerging_empties_tree", "unmap_stops_at_young",
-    "met_last_stays",
+    "met_last_stays", "frees_after_grace",
 )  # fmt: skip
 """Fields that no file and no counter of a running kernel shows: its source tells them, or a measurement (``calibration``)."""
 

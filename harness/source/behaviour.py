@@ -230,10 +230,15 @@ def _of_ksm(parts: Parts) -> Iterator[Told]:
         for found in _gives_up(statements(walk)):
             ends = [token.text for token in found.tokens[:3]] == ["return", "NULL", ";"]
             yield Told("stale_node_ends_search", ends, place(walk, found.start))
+    late = (n.start for f in known.values() for n, _ in calls(f.tokens) if n.text in _AFTER_GRACE)
+    at = next(late, None)
+    where = f"nothing in {KSM} is freed after a grace period" if at is None else parts.place(at)
+    yield Told("frees_after_grace", at is not None, where)
     yield from _chains(parts, known, place)
     yield from _empties_tree(known, place)
 
 
+_AFTER_GRACE = ("call_rcu", "call_rcu_hurry", "kfree_rcu", "kvfree_rcu", "kfree_rcu_mightsleep", "kvfree_rcu_mightsleep")
 _KsmPlace = Callable[[Function, "int | None"], str]
 
 

@@ -34,7 +34,7 @@ def test_what_debians_sources_tell() -> None:
         name = directory.parent.name.split("-")[1]
         told = {t.field: t.value for t in behaviour.examine(lambda path: _text(directory / path))}  # noqa: B023
         yes: set[str] = {"5.10": set(), "6.1": SINCE_5_19, "7.3": SINCE_5_19 | LATER | SINCE_7_3}.get(name, SINCE_5_19 | LATER)
-        before = {"stale_node_ends_search", "wp_counts_users", "wp_reuses_ksm", "unmap_stops_at_young"}
+        before = {"stale_node_ends_search", "wp_counts_users", "wp_reuses_ksm", "unmap_stops_at_young", "frees_after_grace"}
         since = {"swap_cache_by_root", "migrates_ksm", "reuses_anon_vmas", "madvise_tells_offline", "madvise_tells_poison"}
         since |= {"xxh64_checksum", "unmerging_empties_tree", "met_last_stays"}
         forgets = {} if name in ("5.10", "6.1") else {"merging_inherited_at_fork": False}

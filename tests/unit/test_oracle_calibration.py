@@ -22,7 +22,7 @@ RECORDED: dict[str, Records] = json.loads((Path(__file__).parent / "data" / "cal
 BY_SOURCE = {
     "stale_node_ends_search", "wp_counts_users", "wp_reuses_ksm", "swap_cache_by_root", "migrates_ksm", "reuses_anon_vmas",
     "madvise_tells_offline", "madvise_tells_poison", "xxh64_checksum", "cow_frees_swap_cache",
-    "merge_forgets_checksum", "unmerging_empties_tree", "unmap_stops_at_young", "met_last_stays",
+    "merge_forgets_checksum", "unmerging_empties_tree", "unmap_stops_at_young", "frees_after_grace", "met_last_stays",
 }  # fmt: skip
 MEASURED = [name for name in UNSHOWN if name not in BY_SOURCE]
 BEGIN = {"seq": 0, "p": "", "kind": "begin", "workload": "w", "properties": [], "args": {}, "page_size": 4096}

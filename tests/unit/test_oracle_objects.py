@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.oracle import Semantics
+
 from .oracle_story import N, Record, Story
 
 
@@ -33,6 +35,18 @@ def test_a_cache_that_is_merged_with_others_says_nothing() -> None:
     story = Story(p="P14")
     story.observe(tamper, slab=True)
     story.merged()
+    assert story.observe(tamper, slab=True) == []
+
+
+def test_objects_that_are_freed_after_a_grace_period_say_nothing() -> None:
+    def tamper(record: Record) -> None:
+        record["slab"]["ksm_rmap_item"] += 1
+
+    story = Story(p="P14", semantics=Semantics(frees_after_grace=True))
+    story.merged()
+    story.observe(slab=True)
+    story.exit("P2")
+    story.scan()
     assert story.observe(tamper, slab=True) == []
 
 

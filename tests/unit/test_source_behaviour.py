@@ -109,7 +109,7 @@ def test_which_checksum_there_is(call: str, xxh64: bool) -> None:
 
 
 def test_a_kernel_without_chains_has_none_that_could_be_left() -> None:
-    expected = {"cksum_first", "single_dup_leaves_chain", "unmerging_empties_tree", "merge_forgets_checksum"}
+    expected = {"cksum_first", "single_dup_leaves_chain", "unmerging_empties_tree", "merge_forgets_checksum", "frees_after_grace"}
     assert told({"mm/ksm.c": SEARCH_FIRST}) == dict.fromkeys(expected, False)
 
 
@@ -298,7 +298,9 @@ static void detach(struct ksm_rmap_item *item)
 
 def test_other_names_and_functions_that_were_split() -> None:
     found = told({"mm/ksm.c": RENAMED})
-    assert found == {"unmerging_empties_tree": True, "single_dup_leaves_chain": True, "merge_forgets_checksum": True}
+    assert {field for field, value in found.items() if value} == {
+        "unmerging_empties_tree", "single_dup_leaves_chain", "merge_forgets_checksum",
+    }  # fmt: skip
     assert told({"mm/ksm.c": "int ksm_max_page_sharing;\n"}).get("single_dup_leaves_chain") is None, "which way is not seen"
 
 
@@ -384,3 +386,13 @@ def test_a_fork_that_only_looks_at_the_numbers_resets_nothing() -> None:
     look = "trace_fork(mm->ksm_rmap_items, atomic_long_read(&mm->ksm_zero_pages));"
     fork = f"static inline void ksm_fork(struct mm_struct *mm)\n{{\n\t{look}\n}}\n"
     assert "merging_inherited_at_fork" not in told({"include/linux/ksm.h": fork})
+
+
+@pytest.mark.parametrize(
+    ("call", "late"), [("call_rcu(&item->rcu, free)", True), ("kfree_rcu(item, rcu)", True), ("kfree(item)", False)]
+)
+def test_items_that_are_freed_after_a_grace_period(call: str, late: bool) -> None:
+    assert (
+        told({"mm/ksm.c": f"static void free_rmap_item(struct rmap_item *item)\n{{\n\t{call};\n}}\n"})["frees_after_grace"]
+        is late
+    )
