@@ -121,7 +121,9 @@ class Counters:
             exact["max_page_sharing"] = tree.max_page_sharing
         zeros = self.model.memory.ksm_zero_pages
         exact["ksm_zero_pages"] = zeros
-        exact["general_profit"] = self._profit(tree.pages_sharing + zeros, ksmd.rmap_items)
+        # As 6.4 and 6.5 have it where pages of zeros are not counted (general_profit_show).
+        told = zeros if self.model.memory.semantics.has_zero_pages_counter else 0
+        exact["general_profit"] = self._profit(tree.pages_sharing + told, ksmd.rmap_items)
         exact["smart_scan"] = int(ksmd.smart_scan)
         yield from self._since_first(files, "pages_scanned", ksmd.pages_scanned, op)
         yield from self._since_first(files, "pages_skipped", ksmd.pages_skipped, op)
@@ -184,11 +186,10 @@ class Counters:
         """The profit is judged against the other numbers of the same file, which are judged themselves."""
         names = ("ksm_zero_pages", "ksm_merging_pages", "ksm_rmap_items", "ksm_process_profit")
         zeros, merging, items, profit = (decimal(stat.get(name)) for name in names)
-        if zeros is None:
-            return
-        yield Seen("ksm_zero_pages", mm.zero_pages, mm.zero_pages, zeros, op, mm=mm)
+        if zeros is not None:
+            yield Seen("ksm_zero_pages", mm.zero_pages, mm.zero_pages, zeros, op, mm=mm)
         if merging is not None and items is not None and profit is not None:
-            value = self._profit(merging + zeros, items)
+            value = self._profit(merging + (zeros or 0), items)
             yield Seen("ksm_process_profit", value, value, profit, op, mm=mm)
 
     def _processes_size(self, obs: Fields, since: Since) -> Iterator[Seen]:

@@ -410,6 +410,30 @@ def test_profit_is_less_the_size_of_the_kernels_items(item_bytes: int | None) ->
     assert finding.signature == "P14:counter-general_profit:obs"
 
 
+@pytest.mark.parametrize("counted", [False, True])
+def test_profit_is_of_zeros_too_where_they_are_counted(counted: bool) -> None:
+    """As since 6.6; 6.4 has the profit without them."""
+    story = Story(Semantics(has_zero_pages_counter=counted), p="P23")
+    setting(story, "use_zero_pages", 1)
+    story.filled("P1", tag=0, step=0)
+    story.scan(3)
+    assert story.counts == (0, 0, 0, 0)
+
+    def profit(record: Record) -> None:
+        record["ksm"]["general_profit"] = str(N * 4096 * counted)
+        stat = record["procs"]["P1"]["stat"]
+        stat |= {"ksm_merging_pages": 0, "ksm_rmap_items": 0, "ksm_process_profit": N * 4096 * counted}
+        if counted:
+            stat["ksm_zero_pages"] = N
+
+    def wrong(record: Record) -> None:
+        profit(record)
+        record["procs"]["P1"]["stat"]["ksm_process_profit"] += 8
+
+    assert story.observe(profit) == []
+    assert [f.kind for f in story.observe(wrong)] == ["counter-ksm_process_profit"]
+
+
 def test_run_is_not_merging_and_unmerging_at_once() -> None:
     story = Story(p="P18")
     assert setting(story, "run", 3, "EINVAL") == []
