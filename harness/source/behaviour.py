@@ -242,12 +242,15 @@ _AFTER_GRACE = ("call_rcu", "call_rcu_hurry", "kfree_rcu", "kvfree_rcu", "kfree_
 _KsmPlace = Callable[[Function, "int | None"], str]
 
 
+_COMPARES = ("oldchecksum !=", "oldchecksum ==", "!= rmap_item -> oldchecksum", "== rmap_item -> oldchecksum")
+
+
 def _compared(merge: Function, known: Mapping[str, Function]) -> int | None:
     """Offset of where the checksum is compared with the last one, here or in what is called; else of where it is made."""
-    own = _first(merge, "oldchecksum")
+    own = _first(merge, *_COMPARES)
     for name, _ in calls(merge.tokens):
         called = known.get(name.text)
-        if called is not None and _first(called, "oldchecksum !=", "oldchecksum ==") is not None:
+        if called is not None and _first(called, *_COMPARES) is not None:
             return name.start if own is None else min(own, name.start)
     return _first(merge, "calc_checksum") if own is None else own
 

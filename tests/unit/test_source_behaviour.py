@@ -336,6 +336,8 @@ def test_the_checksum_counts_where_it_is_compared() -> None:
         "page);\n}", "page);\n\tif (rmap_item->oldchecksum != checksum)\n\t\treturn;\n}"
     )
     assert told({"mm/ksm.c": early})["cksum_first"] is False
+    looked_at = early.replace("\tkpage", "\ttrace_ksm_page(page, rmap_item->oldchecksum);\n\tkpage")
+    assert told({"mm/ksm.c": looked_at})["cksum_first"] is False
     helper = "static bool changes(void)\n{\n\treturn rmap_item->oldchecksum != calc_checksum(page);\n}\n"
     first = SEARCH_FIRST.replace("\tkpage", "\tif (changes())\n\t\treturn;\n\tkpage").replace(
         "\tchecksum = calc_checksum(page);\n", ""
