@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from harness.drawing import Drawing
 from harness.findings import Finding
 from harness.journal.reader import Record
+from harness.oracle.records import decimal
 from harness.verdict.moment import Timeline
 
 
@@ -21,6 +22,8 @@ class Reset:
     ksm: tuple[tuple[str, str], ...] = ()  # counters that are not zero though run=2 was written
     taint: int | None = None
     refused: str = ""  # the error that writing run=2 failed with
+    anon_kb: int | None = None  # counted as mapped in the whole guest (AnonPages of meminfo)
+    page_size: int = 0
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Account:
     started: int = 0  # guest's clock, milliseconds
     last: int = 0
     reset: Reset | None = None
+    reset_before: Reset | None = None  # in the same boot
 
     @property
     def operation(self) -> str:
@@ -81,9 +85,10 @@ def note_boot(result: Replay, record: Record) -> None:
     elif record["kind"] == "anchor":
         result.anchor = str(record.get("errno", ""))
     elif record["kind"] == "reset":
-        reset = _reset(record)
+        reset = _reset(record, _whole((result.hello or {}).get("page_size")))
         if result.accounts:
-            result.accounts[-1].reset = reset
+            before = result.accounts[-2].reset if len(result.accounts) > 1 else result.first_reset
+            result.accounts[-1].reset, result.accounts[-1].reset_before = reset, before
         else:
             result.first_reset = reset
     elif record["kind"] == "done" and result.accounts and result.accounts[-1].workload == record.get("workload"):
@@ -95,13 +100,14 @@ _ZERO_AFTER_UNMERGE = (
 )  # fmt: skip
 
 
-def _reset(record: Record) -> Reset:
+def _reset(record: Record, page_size: int) -> Reset:
     told = record.get("left")  # journals that were written before there was that have only what was read later
     files = told if isinstance(told, dict) else record.get("ksm")
     ksm = files if isinstance(files, dict) else {}
     names = (*_ZERO_AFTER_UNMERGE, "full_scans") if isinstance(told, dict) else _ZERO_AFTER_UNMERGE
     left = tuple((name, str(ksm[name])) for name in names if str(ksm.get(name, "0")) != "0")
     taint = record.get("taint")
+    meminfo = record.get("meminfo")
     return Reset(
         ok=record.get("ok") is True,
         why=str(record.get("why", "")),
@@ -109,6 +115,8 @@ def _reset(record: Record) -> Reset:
         ksm=left,
         taint=taint if type(taint) is int else None,
         refused=str(record.get("refused", "")),
+        anon_kb=decimal(meminfo.get("AnonPages")) if isinstance(meminfo, dict) else None,
+        page_size=page_size,
     )
 
 

@@ -90,13 +90,18 @@ def all_findings(evidence: Evidence) -> tuple[Finding, ...]:
     """The oracle's findings, and what the reset after the workload shows; of one that never began, the reset before it."""
     account, reset = evidence.account, evidence.first_reset
     if account is not None:
-        return tuple(account.findings) + tuple(f for f in [reset_finding(account)] if f)
+        return (*account.findings, *reset_findings(account))
     if reset is None or reset.ok or not reset.ksm:
         return ()
     return (_left(evidence.told.workload, reset, "although nothing has been merged yet"),)
 
 
-def reset_finding(account: Account) -> Finding | None:
+def reset_findings(account: Account) -> tuple[Finding, ...]:
+    """What the reset after the workload shows."""
+    return tuple(f for f in (_unmerged(account), _counted_on(account)) if f)
+
+
+def _unmerged(account: Account) -> Finding | None:
     """Counters that stayed after run=2 though all actors are gone: ksmd let go of less than it held (P18).
 
     A reset that failed for any other reason says nothing about KSM; the cell's warnings tell of it.
@@ -108,6 +113,37 @@ def reset_finding(account: Account) -> Finding | None:
         return None
     gone = "although every process of the workload is gone"
     return _left(account.workload, reset, gone, follows=bool(account.findings))
+
+
+# Bytes, and pages, by which the anonymous memory of what is alive between two workloads may grow: of init, and of its
+# process that ksmd knows, which is swapped out and comes back.
+_OTHERS_BYTES, _OTHERS_PAGES = 512 << 10, 32
+
+
+def _counted_on(account: Account) -> Finding | None:
+    """Anonymous pages that are counted as mapped though every process that had them is gone (P6)."""
+    reset, before = account.reset, account.reset_before
+    if reset is None or before is None or not (reset.ok and before.ok and reset.page_size):
+        return None
+    if reset.anon_kb is None or before.anon_kb is None:
+        return None
+    others = max(_OTHERS_BYTES // reset.page_size, _OTHERS_PAGES)
+    more = (reset.anon_kb - before.anon_kb) * 1024 // reset.page_size
+    if more <= others:
+        return None
+    return Finding(
+        prop="P6",
+        kind="counter-AnonPages",
+        op="exit",
+        tier=Tier.ACCOUNTING,
+        workload=account.workload,
+        seq=reset.seq,
+        summary=f"{more} more anonymous pages are counted as mapped than before the workload, though its processes are gone",
+        expected=f"at most {others} more, of init's",
+        seen=f"AnonPages {reset.anon_kb} kB, {before.anon_kb} kB before",
+        why="a page is counted from its first pte to its last (page_add_anon_rmap, page_remove_rmap: NR_ANON_MAPPED)",
+        follows=bool(account.findings),
+    )
 
 
 def _left(workload: str, reset: Reset, although: str, follows: bool = False) -> Finding:

@@ -19,7 +19,7 @@ from harness.journal.reader import Reader, Record, Segment
 from harness.looks import Look
 from harness.oracle import JournalContradiction, Oracle
 from harness.verdict.account import Account, Replay, note_boot, note_record, open_account
-from harness.verdict.judging import reset_finding
+from harness.verdict.judging import reset_findings
 
 log = logging.getLogger("harness.verdict")
 
@@ -133,8 +133,7 @@ class Replayer:
         accounts = self._result.accounts
         if record["kind"] != "reset" or not accounts:
             return []
-        finding = reset_finding(accounts[-1])
-        return [(accounts[-1], finding)] if finding else []
+        return [(accounts[-1], finding) for finding in reset_findings(accounts[-1])]
 
     def _of_workload(self, record: Record) -> list[tuple[Account, Finding]]:
         number = record.get("seq")

@@ -207,6 +207,29 @@ def test_what_is_left_after_run_2_before_any_workload_is_a_finding_of_the_first_
     assert (second.verdict, second.findings) == (Verdict.INFRA, ())
 
 
+@pytest.mark.parametrize(("more", "signatures"), [(-20, []), (128, []), (129, ["P6:counter-AnonPages:exit"])])
+def test_anonymous_pages_that_are_counted_on_when_all_is_gone(tmp_path: Path, more: int, signatures: list[str]) -> None:
+    j = Journal()
+    j.hello()
+    j.reset("new_fork", meminfo={"AnonPages": "180"})
+    new_fork(j)
+    j.reset("many_forks", meminfo={"AnonPages": str(180 + more * 4)})
+    write_cell(tmp_path, [j], [("new_fork", Outcome.ENDED, 1, "")])
+    result = judge_cell(tmp_path, "x86_64", "x86_64", PLANNED, make=Scripted())
+    assert [f.signature for f in result.workloads[0].findings] == signatures
+
+
+@pytest.mark.parametrize("meminfo", [{}, {"AnonPages": "many"}, ["AnonPages"]])
+def test_anonymous_pages_that_are_not_told_are_not_judged(tmp_path: Path, meminfo: object) -> None:
+    j = Journal()
+    j.hello()
+    j.reset("new_fork", meminfo=meminfo)
+    new_fork(j)
+    j.reset("many_forks", meminfo={"AnonPages": "99999"})
+    write_cell(tmp_path, [j], [("new_fork", Outcome.ENDED, 1, "")])
+    assert judged(tmp_path)["new_fork"][0] is Verdict.PASS
+
+
 def test_a_first_reset_that_failed_otherwise_is_no_verdict_about_ksm(tmp_path: Path) -> None:
     j = Journal()
     j.hello()
