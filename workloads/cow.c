@@ -5,7 +5,7 @@
  * A KSM page is never written: whoever writes gets a copy, even the last one to
  * map it, and everybody else keeps the old bytes; before the page was swapped,
  * while it is, and after; although mprotect() has just allowed it, and although
- * it is done by force.
+ * it is done by force, or by the kernel itself.
  */
 WORKLOAD(cow, "P17", "a write to a merged page is seen by the writer only")
 {
@@ -19,6 +19,8 @@ WORKLOAD(cow, "P17", "a write to a merged page is seen by the writer only")
 
 	write_pages(child, "a", 0, part, 5000, 1);
 	observe("the fork wrote");
+	grab_pages(p2, "a", 0, part / 2);
+	observe("the kernel held P2's as if to write");
 	protect(p1, "a", 0, part, "r");
 	protect(p1, "a", 0, part, "rw");
 	write_pages(p1, "a", 0, part, 6000, 1);

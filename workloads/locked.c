@@ -15,6 +15,27 @@ static void reclaim_in_vain(struct actor *p1, struct actor *p2,
 }
 
 /*
+ * What lies in the swap cache, as it is pinned, is mapped again by one who has locked
+ * these addresses meanwhile.
+ */
+static void lock_what_comes_back(void)
+{
+	struct actor *p1, *p2;
+
+	merge_pair(&p1, &p2, size / 4);
+	pin(p1, "a", 0, ALL_PAGES);
+	reclaim();
+	lock_pages(p2, "a", 0, ALL_PAGES, true);
+	read_pages(p2, "a", 0, ALL_PAGES);
+	observe("locked as it was mapped again");
+	unlock_pages(p2, "a", 0, ALL_PAGES);
+	observe("unlocked");
+	exit_actor(p1);
+	exit_actor(p2);
+	scan(1);
+}
+
+/*
  * One locked mapping keeps a page for all its mappers.  Locked after the merge
  * it has to be with MLOCK_ONFAULT, as a plain mlock() of a writable area
  * populates it by writing, which breaks the KSM pages; or locked first and
@@ -60,4 +81,9 @@ WORKLOAD(locked, "P9", "a page that is locked in one of its mappers stays, in al
 	verify(p1, "a", 0, ALL_PAGES);
 	verify(p2, "a", 0, ALL_PAGES);
 	verify(child, "a", 0, ALL_PAGES);
+	exit_actor(p1);
+	exit_actor(p2);
+	exit_actor(child);
+	scan(2);
+	lock_what_comes_back();
 }

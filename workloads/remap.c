@@ -38,6 +38,33 @@ static void move_merged(void)
 	scan(2);
 }
 
+/* A merged area is moved, and other pages come to where it was, and stays. */
+static void move_and_stay(void)
+{
+	struct actor *p1, *p2, *child;
+
+	merge_pair(&p1, &p2, SIZE / 2);
+	child = fork_actor(p1, "C");
+	if (move_out(p1, "a", "m")) {
+		observe("moved, and the old place is left");
+		look_at_vmas(p1, "a");
+		look_at_vmas(p1, "m");
+		fill(p1, "a", 0, ALL_PAGES, 1, 1);
+		scan(2);
+		observe("merged in both places");
+		reclaim();
+		observe("reclaimed");
+		verify(p1, "a", 0, ALL_PAGES);
+		verify(p1, "m", 0, ALL_PAGES);
+		verify(child, "a", 0, ALL_PAGES);
+		verify(p2, "a", 0, ALL_PAGES);
+	}
+	exit_actor(p1);
+	exit_actor(p2);
+	exit_actor(child);
+	scan(2);
+}
+
 /* Other pages come to where KSM pages were, before ksmd has noticed. */
 static void move_over(void)
 {
@@ -125,6 +152,7 @@ WORKLOAD(remap, "P11", "mremap and munmap of merged areas: no page is lost, none
 {
 	property("P11");
 	move_merged();
+	move_and_stay();
 	move_over();
 	resize_and_unmap();
 }

@@ -21,7 +21,11 @@ static void merge_zeros(void)
 		fill(p[i], "a", n, n, LIKE_ZEROS, 1);
 		fill(p[i], "a", 2 * n, n, 1, 1);
 		fill(p[i], "a", 3 * n, n, 0, 0);
+		map_area(p[i], "pinned", page_size());
+		fill(p[i], "pinned", 0, 1, 0, 0);
+		pin(p[i], "pinned", 0, 1);
 		mergeable(p[i], "a", 0, ALL_PAGES);
+		mergeable(p[i], "pinned", 0, 1);
 	}
 	scan(1);
 	write_pages(p[0], "a", 3 * n, n, LIKE_ZEROS, 0);
@@ -79,6 +83,37 @@ static void collapse_zeros(void)
 	exit_actor(p);
 	ksm_set("use_zero_pages", "0");
 	scan(1);
+	observe("all gone");
+}
+
+/* KSM pages, too, give way to a huge page, and stay where others map them. */
+static void collapse_merged(void)
+{
+	const size_t n = 8;
+	struct actor *p1, *p2, *child;
+
+	if (!huge_size() || !room_for(2 * huge_size()))
+		return;
+	p1 = spawn("P1");
+	map_area(p1, "a", huge_size());
+	fill(p1, "a", 0, n, 1, 1);
+	p2 = spawn_filled("P2", n * page_size(), 1);
+	mergeable(p1, "a", 0, ALL_PAGES);
+	mergeable(p2, "a", 0, ALL_PAGES);
+	scan(2);
+	child = fork_actor(p2, "C");
+	fill(p1, "a", n, 1, 1000, 0);	/* one must be writable */
+	if (!collapse(p1, "a"))
+		note("no huge page in place of them");
+	observe("in a huge page");
+	verify(p1, "a", 0, n + 1);
+	verify(child, "a", 0, ALL_PAGES);
+	exit_actor(p1);
+	reclaim();
+	observe("the others' pages are swapped out");
+	exit_actor(child);
+	exit_actor(p2);
+	scan(2);
 	observe("all gone");
 }
 
@@ -249,6 +284,7 @@ WORKLOAD(special, "P23", "pages of zeros, huge pages, mappings that are not merg
 	property("P23");
 	merge_zeros();
 	collapse_zeros();
+	collapse_merged();
 	merge_zeros_as_others();
 	split_huge();
 	ignore_advice();

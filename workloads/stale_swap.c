@@ -1,6 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "workload.h"
 
+#define SIZE (128ul << 10)
+
+/*
+ * With MADV_FREE a process lets reclaim drop its pages with what they hold.  One that
+ * is merged since is another's as well, who wants it back from swap: ksmd makes it
+ * dirty (mm/ksm.c: try_to_merge_one_page), and one that is a KSM page already is left
+ * as it is (mm/madvise.c: madvise_free_pte_range).
+ */
+static void give_up_shared(void)
+{
+	const size_t half = pages(SIZE) / 2;
+	struct actor *p1, *p2;
+
+	p1 = spawn_filled("P1", SIZE, 1);
+	p2 = spawn_filled("P2", SIZE, 1);
+	mergeable(p1, "a", 0, ALL_PAGES);
+	mergeable(p2, "a", 0, ALL_PAGES);
+	/* P2's are to be the KSM pages. */
+	if (lazy_free(p2, "a", 0, half)) {
+		scan(2);
+		lazy_free(p1, "a", half, half);
+		observe("given up by one of two");
+		reclaim();
+		observe("swapped out all the same");
+		verify(p1, "a", 0, ALL_PAGES);
+		verify(p2, "a", 0, ALL_PAGES);
+	}
+	exit_actor(p1);
+	exit_actor(p2);
+	scan(2);
+}
+
 /*
  * A page that was swapped in and then written has a stale copy in its swap
  * slot, and only its pte knows that it is dirty.  ksmd cleans that pte when it
@@ -8,14 +40,14 @@
  * page: otherwise reclaim drops it as a copy of what swap holds, and swap-in
  * brings the old bytes back.  So it was from 2.6.33 to 2.6.36.
  */
-WORKLOAD(stale_swap, "P16", "a page written while its swap slot was kept is merged and swapped with its new bytes")
+WORKLOAD(stale_swap, "P16", "what was written while its swap slot was kept, or given up by one of two, is swapped with its bytes")
 {
-	const size_t size = 128 << 10;
 	struct actor *p[2];
 
 	property("P16");
-	p[0] = spawn_filled("P1", size, 1000);
-	p[1] = spawn_filled("P2", size, 2000);
+	give_up_shared();
+	p[0] = spawn_filled("P1", SIZE, 1000);
+	p[1] = spawn_filled("P2", SIZE, 2000);
 	reclaim();
 	observe("swapped out");
 	for (int i = 0; i < 2; i++)

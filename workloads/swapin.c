@@ -29,6 +29,9 @@ static struct actor *swap_merged_only(void)
 	mergeable(p, "a", 0, ALL_PAGES);
 	mergeable(q, "a", 0, ALL_PAGES);
 	scan(2);
+	clear_refs(q);
+	pageout(p, "a", 0, ALL_PAGES);
+	observe("not paged out, as somebody else has it too");
 	exit_actor(q);
 	pageout(p, "a", 0, ALL_PAGES);
 	return p;

@@ -16,7 +16,7 @@ from harness.oracle.records import Fields, decimal
 from harness.oracle.trees import Chain
 
 _SCANS = ("scan", "batch", "run", "unmergeable", "set")
-_FAULTS = ("write", "fill", "scan", "batch", "run", "unmergeable", "mlock", "mremap", "merge_any")
+_FAULTS = ("write", "fill", "grab", "scan", "batch", "run", "unmergeable", "mlock", "mremap", "merge_any")
 _READS = ("read", "touch", "verify", "write", "fill", "mlock")
 RMAP_ITEM_BYTES = 64  # sizeof(struct ksm_rmap_item) on 64-bit machines, if the guest does not tell it
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness.oracle import ageing
+from harness.oracle import ageing, faults
 from harness.oracle.address_space import Mm
 from harness.oracle.model import MASK, Model
 from harness.oracle.records import Fields, decimal
@@ -44,6 +44,13 @@ def _read(model: Model, op: Fields, ret: Fields) -> None:
     model.read(*pages_of(model, op))
 
 
+def _grab(model: Model, op: Fields, ret: Fields) -> None:
+    """A write fault without a write: get_user_pages_fast with FOLL_WRITE, which marks the page as accessed."""
+    mm, start, end = pages_of(model, op)
+    for addr in range(start, end):
+        faults.write(model.memory, mm, addr).referenced = None
+
+
 def _mergeable(model: Model, op: Fields, ret: Fields) -> None:
     model.mergeable(*pages_of(model, op))
 
@@ -61,6 +68,22 @@ def _pageout(model: Model, op: Fields, ret: Fields) -> None:
         for pte in ptes:
             if pte.entry is not None:
                 pte.entry.unsure = page.ksm and not page.extra_refs  # a pinned one does stay
+
+
+def _lazyfree(model: Model, op: Fields, ret: Fields) -> None:
+    """MADV_FREE: a page of one process is clean and old until it is written or merged; a KSM page that others map stays as it is.
+
+    Not followed is what reclaim may do to pages that are neither (mm/madvise.c: madvise_free_pte_range).
+    """
+    mm, start, end = pages_of(model, op)
+    for pte in mm.ptes_in(start, end):
+        page = pte.page
+        if page is None or (page.ksm and page.mapcount > 1):
+            continue
+        if page.ksm or page.mapcount > 1:
+            raise op.fail(f"{mm.name} gives up pages that are not only its own and not merged")
+        model.memory.uncache(page)
+        pte.dirty = pte.young = page.young = page.referenced = False
 
 
 def _fork(model: Model, op: Fields, ret: Fields) -> None:
@@ -197,5 +220,5 @@ OPERATIONS: dict[str, Apply] = {
     "churn": _nothing, "compact": _compact, "move": _move, "clear_refs": _clear_refs, "touch": _touch, "putback": _putback,
     "idle_set": _idle_set, "mremap": _mremap, "resize": _resize, "renew": _renew, "bind": _bind, "hugepage": _hugepage,
     "failing_forks": _failing_forks, "thp": _nothing, "twin": _nothing, "hand_over": _hand_over,
-    "swapoff": _swapoff, "collapse": _collapse,
+    "swapoff": _swapoff, "collapse": _collapse, "lazyfree": _lazyfree, "grab": _grab,
 }  # fmt: skip

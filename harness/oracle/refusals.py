@@ -46,6 +46,7 @@ _DUTIES = {
     "verify": _Duty("P16", _FAULT),
     "write": _Duty("P17", _FAULT),
     "fill": _Duty("P17", _FAULT),
+    "grab": _Duty("P17", _FAULT),
 }  # fmt: skip
 _OTHER = _Duty("", _SYSCALL)
 

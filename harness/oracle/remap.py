@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.oracle import anon_vma
 from harness.oracle.address_space import Area, Mm, Vma
 from harness.oracle.model import MAX_PAGES, Model
 from harness.oracle.records import Fields, JournalContradiction
 
 
-def move(model: Model, mm: Mm, start: int, end: int, to: int) -> None:
-    """mremap_to, move_vma: what is at the new place goes; KSM ptes are broken; items stay at the old addresses."""
+def move(model: Model, mm: Mm, start: int, end: int, to: int, *, stays: bool = False) -> None:
+    """mremap_to, move_vma: what is at the new place goes; KSM ptes are broken; items stay at the old addresses.
+
+    ``stays``: with MREMAP_DONTUNMAP the old vma is as it was before its first page came (unlink_anon_vmas), and not locked.
+    """
     length = end - start
     if to < end and start < to + length:
         raise JournalContradiction(f"{mm.name} moves pages {start:x}..{end:x} onto themselves, to {to:x}")
@@ -30,8 +35,11 @@ def move(model: Model, mm: Mm, start: int, end: int, to: int) -> None:
         pte.addr += to - start
         mm.ptes[pte.addr] = pte
         model.memory.stamp(pte)
+    flags = old.flags
     for vma in mm.isolate(start, end):
         mm.remove(vma)
+    if stays:
+        mm.insert(start, length).flags = replace(flags, locked=False, onfault=False)
     mm.merge_around(to, to + length)
 
 
@@ -67,7 +75,11 @@ def apply_move(model: Model, op: Fields) -> None:
     known = mm.areas.get(target)
     if known is not None and (known.start != to or known.npages < end - start):
         raise op.fail(f"{mm.name}.{target} is not at {to:x}, or too small")
-    move(model, mm, start, end, to)
+    stays = bool(op.data.get("stays"))
+    old = mm.vma_at(start)
+    if stays and (old is None or (old.start, old.end) != (start, end)):
+        raise op.fail(f"{mm.name} moves a part of a vma, which stays")
+    move(model, mm, start, end, to, stays=stays)
     if known is None:
         mm.areas[target] = Area(to, end - start)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness.oracle import Semantics
+from harness.oracle.records import JournalContradiction
 from tests.unit.oracle_story import N, Story, cow, recorded, replayed
 
 LATER = Semantics(cksum_first=True, merging_inherited_at_fork=None)
@@ -416,6 +417,67 @@ def test_pageout_leaves_ksm_pages_of_several_mappers_alone() -> None:
     story.exit("P2")
     story.on("pageout", "P1")
     assert story.states("P1") == "S" * N
+
+
+def test_what_one_of_two_gives_up_is_swapped_as_the_other_has_it() -> None:
+    story = Story(p="P16")
+    story.filled("P1", "P2")
+    story.on("lazyfree", "P2")
+    story.scan(2)
+    story.on("lazyfree", "P1")
+    assert (story.states("P1"), story.counts) == ("K" * N, (N, N, 0, 0))
+    story.reclaim()
+    assert [story.states(a) for a in ("P1", "P2")] == ["S" * N] * 2
+    story.verify("P1")
+    assert story.findings == []
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_giving_up_what_is_not_only_ones_own_or_may_be_dropped_is_not_followed(merged: bool) -> None:
+    story = Story()
+    story.merged("P1", "P2")
+    if merged:
+        story.exit("P2")  # P1's alone, and a KSM page
+    else:
+        story.fill("P1", tag=1000)
+        story.fork("P1", "C")
+    with pytest.raises(JournalContradiction):
+        story.on("lazyfree", "P1")
+
+
+def test_pages_that_the_kernel_holds_as_if_to_write_are_ones_own_and_hold_what_they_held() -> None:
+    story = Story(p="P17")
+    story.merged("P1", "P2")
+    before = cow(story)
+    story.on("grab", "P1", count=4)
+    assert (story.states("P1"), story.states("P2")) == ("P" * 4 + "K" * (N - 4), "K" * N)
+    assert cow(story) == before + 4
+    story.on("grab", "P1", count=4)
+    assert cow(story) == before + 4
+    story.verify("P1")
+    assert story.observe() == []
+
+
+def test_a_moved_area_may_stay_without_its_pages() -> None:
+    story = Story(p="P11")
+    story.merged("P1", "P2")
+    story.on("mremap", "P1", to="m", addr=f"{0x1100000000:x}", stays=True)
+    assert (story.states("P1"), story.states("P1", "m")) == ("." * N, "P" * N)
+    story.fill("P1")
+    story.scan(2)
+    assert (story.states("P1"), story.states("P1", "m"), story.states("P2")) == ("K" * N,) * 3
+    story.reclaim()
+    assert (story.states("P1"), story.states("P1", "m"), story.states("P2")) == ("S" * N,) * 3
+    story.verify("P1", "m")
+    assert story.findings == []
+
+
+def test_an_area_of_several_vmas_cannot_move_and_stay() -> None:
+    story = Story()
+    story.merged("P1", "P2")
+    story.on("mprotect", "P1", count=4, prot="r")
+    with pytest.raises(JournalContradiction):
+        story.on("mremap", "P1", to="m", addr=f"{0x1100000000:x}", stays=True)
 
 
 def test_zero_pages() -> None:

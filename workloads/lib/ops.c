@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,9 @@
 
 #ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT 1
+#endif
+#ifndef MADV_FREE
+#define MADV_FREE 8
 #endif
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -212,6 +216,24 @@ void read_pages(struct actor *a, const char *area, size_t first, size_t count)
 	simple("read", REQ_READ, 0, a, area, first, count);
 }
 
+static long do_grab(struct slot *s)
+{
+	for (size_t at = 0; at < s->bytes; at += page_size())
+		if (syscall(SYS_futex, s->addr + at, FUTEX_WAKE, 1, NULL, NULL, 0) < 0)
+			return -1;
+	return 0;
+}
+
+void grab_pages(struct actor *a, const char *area, size_t first, size_t count)
+{
+	op_begin("grab");
+	aim(a, area, first, count);
+	op_go();
+	if (ask_call(a, do_grab) < 0)
+		refused("futex", a->slot->error, "in %s", a->name);
+	op_done();
+}
+
 void mergeable(struct actor *a, const char *area, size_t first, size_t count)
 {
 	simple("mergeable", REQ_MADVISE, MADV_MERGEABLE, a, area, first, count);
@@ -228,6 +250,16 @@ void pageout(struct actor *a, const char *area, size_t first, size_t count)
 	if (madvise(NULL, 0, MADV_PAGEOUT) < 0 && errno == EINVAL)
 		skip("no MADV_PAGEOUT (kernel before 5.4)");
 	simple("pageout", REQ_MADVISE, MADV_PAGEOUT, a, area, first, count);
+}
+
+bool lazy_free(struct actor *a, const char *area, size_t first, size_t count)
+{
+	if (madvise(NULL, 0, MADV_FREE) < 0 && errno == EINVAL) {
+		note("no MADV_FREE here (kernel before 4.5)");
+		return false;
+	}
+	simple("lazyfree", REQ_MADVISE, MADV_FREE, a, area, first, count);
+	return true;
 }
 
 void unmap_pages(struct actor *a, const char *area, size_t first, size_t count)

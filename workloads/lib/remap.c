@@ -2,12 +2,17 @@
 /* Mappings that move, grow, shrink, and are replaced. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "actor.h"
 #include "guest.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 
 static bool has_area(const struct actor *a, const char *name)
 {
@@ -22,7 +27,7 @@ static long do_move(struct slot *s)
 	void *to = (void *)s->more[0];
 
 	return mremap((void *)s->addr, s->bytes, s->bytes,
-		      MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -1;
+		      MREMAP_MAYMOVE | MREMAP_FIXED | (int)s->more[1], to) == to ? 0 : -1;
 }
 
 static long do_resize(struct slot *s)
@@ -48,8 +53,8 @@ static void must_call(struct actor *a, long (*call)(struct slot *),
 	op_done();
 }
 
-void move_to(struct actor *a, const char *name, size_t first, size_t count,
-	     const char *to)
+static void move(struct actor *a, const char *name, size_t first, size_t count,
+		 const char *to, int flags)
 {
 	struct area *target;
 
@@ -60,9 +65,38 @@ void move_to(struct actor *a, const char *name, size_t first, size_t count,
 	aim(a, name, first, count);
 	j_str("to", to);
 	j_hex("addr", target->addr);
+	if (flags & MREMAP_DONTUNMAP)
+		j_bool("stays", true);
 	op_go();
 	a->slot->more[0] = target->addr;
+	a->slot->more[1] = flags;
 	must_call(a, do_move, "mremap");
+}
+
+void move_to(struct actor *a, const char *name, size_t first, size_t count,
+	     const char *to)
+{
+	move(a, name, first, count, to, 0);
+}
+
+bool move_out(struct actor *a, const char *name, const char *to)
+{
+	const size_t size = page_size();
+	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *moved;
+
+	if (page == MAP_FAILED)
+		fail("mmap", errno, "a page to move");
+	moved = mremap(page, size, size, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	munmap(page, size);
+	if (moved == MAP_FAILED) {
+		note("no MREMAP_DONTUNMAP here (kernel before 5.7)");
+		return false;
+	}
+	munmap(moved, size);
+	move(a, name, 0, ALL_PAGES, to, MREMAP_DONTUNMAP);
+	return true;
 }
 
 void resize_area(struct actor *a, const char *name, size_t bytes)

@@ -87,12 +87,22 @@ void write_pages(struct actor *a, const char *area, size_t first,
  */
 void force_pages(struct actor *a, const char *area, size_t first,
 		 size_t count, uint64_t tag, uint64_t step);
+/*
+ * What the pages hold stays, but the kernel takes hold of them as if to write there
+ * (FUTEX_WAKE of a word that may be shared: get_user_pages_fast).
+ */
+void grab_pages(struct actor *a, const char *area, size_t first, size_t count);
 void read_pages(struct actor *a, const char *area, size_t first, size_t count);
 void verify(struct actor *a, const char *area, size_t first, size_t count);
 void mergeable(struct actor *a, const char *area, size_t first, size_t count);
 void unmergeable(struct actor *a, const char *area, size_t first,
 		 size_t count);
 void pageout(struct actor *a, const char *area, size_t first, size_t count);
+/*
+ * MADV_FREE; false if this kernel has none.  Pages that nobody else maps must be
+ * merged before reclaim comes, which may drop them with what they hold.
+ */
+bool lazy_free(struct actor *a, const char *area, size_t first, size_t count);
 void unmap_pages(struct actor *a, const char *area, size_t first,
 		 size_t count);
 void protect(struct actor *a, const char *area, size_t first, size_t count,
@@ -109,11 +119,13 @@ void putback(struct actor *a, const char *area, size_t first, size_t count);
 /*
  * remap.c.  mremap() moves pages to the beginning of area "to", which is a new
  * one unless the actor has it: then what is mapped there goes.  Where the pages
- * came from is a hole in the old area.  resize_area() grows or shrinks a whole
+ * came from is a hole in the old area, but for move_out() (MREMAP_DONTUNMAP; false
+ * if this kernel has none), which moves all pages and leaves the area.  resize_area() grows or shrinks a whole
  * area where it is; renew_pages() maps fresh memory over pages.
  */
 void move_to(struct actor *a, const char *area, size_t first, size_t count,
 	     const char *to);
+bool move_out(struct actor *a, const char *area, const char *to);
 void resize_area(struct actor *a, const char *area, size_t bytes);
 void renew_pages(struct actor *a, const char *area, size_t first, size_t count);
 
