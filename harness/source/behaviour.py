@@ -221,7 +221,7 @@ def _of_ksm(parts: Parts) -> Iterator[Told]:
         if checksum is not None and search is not None:
             yield Told("cksum_first", checksum < search, place(merge, checksum))
     yield from _stays(known, place)
-    yield from _checksum(parts, known, place)
+    yield from _checksum(known, place)
     if known:
         forgets = next(((f, at) for f in known.values() if (at := _first(f, "-> linear_page_index = 0")) is not None), None)
         where = place(*forgets) if forgets is not None else f"nothing in {KSM} resets linear_page_index"
@@ -284,14 +284,12 @@ def _names(function: Function) -> list[str]:
     return [parameter.split()[-1] for parameter in arguments(function.parameters)]
 
 
-def _checksum(parts: Parts, known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:
-    """xxh64 as workloads/lib/contents.c knows it: with no seed, and 32 bits of it."""
+def _checksum(known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:
+    """xxh64 as workloads/lib/contents.c knows it: with no seed.  How many of its bits are kept makes no difference."""
     for function in known.values():
         for name, given in calls(function.tokens):
             if name.text in ("xxhash", "xxh64"):
-                words = parts.text[: function.start].rpartition("\n")[2].split()
-                plain = arguments(given)[-1:] == ["0"] and ("u32" in words or words[-2:] == ["unsigned", "int"])
-                yield Told("xxh64_checksum", plain, place(function, name.start))
+                yield Told("xxh64_checksum", arguments(given)[-1:] == ["0"], place(function, name.start))
                 return
     for function in known.values():
         if "checksum" in function.name:
