@@ -23,6 +23,7 @@ class Reset:
     taint: int | None = None
     refused: str = ""  # the error that writing run=2 failed with
     anon_kb: int | None = None  # counted as mapped in the whole guest (AnonPages of meminfo)
+    huge_kb: int = 0  # of these in huge pages (AnonHugePages)
     page_size: int = 0
 
 
@@ -116,6 +117,7 @@ def _reset(record: Record, page_size: int) -> Reset:
         taint=taint if type(taint) is int else None,
         refused=str(record.get("refused", "")),
         anon_kb=decimal(meminfo.get("AnonPages")) if isinstance(meminfo, dict) else None,
+        huge_kb=(decimal(meminfo.get("AnonHugePages")) or 0) if isinstance(meminfo, dict) else 0,
         page_size=page_size,
     )
 

@@ -127,7 +127,8 @@ def _counted_on(account: Account) -> Finding | None:
         return None
     if reset.anon_kb is None or before.anon_kb is None:
         return None
-    others = max(_OTHERS_BYTES // reset.page_size, _OTHERS_PAGES)
+    huge = abs(reset.huge_kb - before.huge_kb) * 1024 // reset.page_size  # one of init's may have been collapsed, or split
+    others = max(_OTHERS_BYTES // reset.page_size, _OTHERS_PAGES) + huge
     more = (reset.anon_kb - before.anon_kb) * 1024 // reset.page_size
     if more <= others:
         return None

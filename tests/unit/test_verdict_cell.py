@@ -219,6 +219,17 @@ def test_anonymous_pages_that_are_counted_on_when_all_is_gone(tmp_path: Path, mo
     assert [f.signature for f in result.workloads[0].findings] == signatures
 
 
+@pytest.mark.parametrize(("before", "after"), [(0, 2048), (2048, 0)])
+def test_a_huge_page_of_inits_that_comes_or_is_split_is_no_page_that_is_counted_on(tmp_path: Path, before: int, after: int) -> None:
+    j = Journal()
+    j.hello()
+    j.reset("new_fork", meminfo={"AnonPages": "180", "AnonHugePages": str(before)})
+    new_fork(j)
+    j.reset("many_forks", meminfo={"AnonPages": "2180", "AnonHugePages": str(after)})
+    write_cell(tmp_path, [j], [("new_fork", Outcome.ENDED, 1, "")])
+    assert judged(tmp_path)["new_fork"][0] is Verdict.PASS
+
+
 @pytest.mark.parametrize("meminfo", [{}, {"AnonPages": "many"}, ["AnonPages"]])
 def test_anonymous_pages_that_are_not_told_are_not_judged(tmp_path: Path, meminfo: object) -> None:
     j = Journal()
