@@ -220,7 +220,7 @@ def test_anonymous_pages_that_are_counted_on_when_all_is_gone(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 2048), (2048, 0)])
-def test_a_huge_page_of_inits_that_comes_or_is_split_is_no_page_that_is_counted_on(tmp_path: Path, before: int, after: int) -> None:
+def test_a_huge_page_of_inits_that_comes_or_is_split_is_not_counted_on(tmp_path: Path, before: int, after: int) -> None:
     j = Journal()
     j.hello()
     j.reset("new_fork", meminfo={"AnonPages": "180", "AnonHugePages": str(before)})
