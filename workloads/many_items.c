@@ -95,14 +95,19 @@ static void leave_out_old(void)
 	p2 = spawn_filled("P2", 2 * page_size(), 1);
 	mergeable(p2, "a", 0, ALL_PAGES);
 	scan(9);
-	observe("merged with one that is new");
-	scan(3);
-	observe("what is merged is met each time");
+	observe("when they are met in the same scan they are merged");
 	verify(p1, "a", 0, 3);
 	exit_actor(p1);
 	exit_actor(p2);
 	scan(1);
 	observe("all gone");
+	merge_pair(&p1, &p2, 2 * page_size());
+	observe("merged while they are new");
+	scan(12);
+	observe("what is merged is met each time");
+	exit_actor(p1);
+	exit_actor(p2);
+	scan(1);
 	ksm_set("smart_scan", "0");
 }
 
