@@ -63,3 +63,8 @@ def has(tokens: Sequence[Token], *words: str) -> bool:
 def parameters(function: Function, struct: str) -> set[str]:
     """The parameters that are pointers to a structure."""
     return variables(Function(function.name, (), function.parameters), struct)
+
+
+def parameter_names(function: Function) -> list[str]:
+    """Names of a function's parameters, in their order."""
+    return [words.split()[-1] for words in arguments(function.parameters) if words]

@@ -9,14 +9,15 @@ of it.  What a function does it may leave to another of its file, and what KSM d
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.csource.statements import Statement, statements
-from harness.csource.tokens import Function, functions, line_of
-from harness.csource.usage import arguments, calls
+from harness.csource.tokens import Function, Token, functions, line_of
+from harness.csource.usage import arguments, calls, parameter_names
 from harness.source.content import ReadText
 from harness.source.parts import KSM, Parts, ksm_parts
 
@@ -48,10 +49,12 @@ _THERE = (
 def examine(read: ReadText) -> tuple[Told, ...]:
     """What can be told; a file that is not there, or code that has another form, tells nothing."""
     found = [told for row in _THERE if (told := _there(read, *row)) is not None]
-    if (parts := ksm_parts(read)) is not None:
+    parts = ksm_parts(read)
+    ksm, whole = _by_name(parts.text) if parts is not None else ({}, False)
+    if parts is not None and whole:
         with contextlib.suppress(ValueError):  # no C that can be followed: then it is measured
-            found += _of_ksm(parts)
-    found += _of_pages(read, parts)
+            found += _of_ksm(parts, ksm)
+    found += _of_pages(read, parts, ksm)
     better = {told.field: told for told in found}  # the last of a field
     return tuple(better.values())
 
@@ -71,13 +74,19 @@ def _first_name(pattern: str) -> str:
     return str(re.findall(r"\w{4,}", pattern)[0])
 
 
-def _known(read: ReadText, path: str) -> dict[str, Function]:
-    """A file's functions by name, the first of a name; none where it is not there, or no C that can be followed."""
+def _by_name(text: str) -> tuple[dict[str, Function], bool]:
+    """Functions by name, the first of a name, as far as the text is C that can be followed; and whether it is to its end."""
     known: dict[str, Function] = {}
     with contextlib.suppress(ValueError):
-        for function in functions(read(path) or ""):
+        for function in functions(text):
             known.setdefault(function.name, function)
-    return known
+        return known, True
+    return known, False
+
+
+def _known(read: ReadText, path: str) -> dict[str, Function]:
+    """A file's functions by name; none where it is not there."""
+    return _by_name(read(path) or "")[0]
 
 
 def _closure(function: Function, known: Mapping[str, Function]) -> list[Function]:
@@ -97,13 +106,13 @@ _CALLS = (
 )
 
 
-def _of_pages(read: ReadText, parts: Parts | None) -> Iterator[Told]:
+def _of_pages(read: ReadText, parts: Parts | None, ksm: dict[str, Function]) -> Iterator[Told]:
     files = {path: _known(read, path) for path in ("mm/memory.c", "mm/migrate.c", "mm/rmap.c", "include/linux/ksm.h")}
-    files[KSM] = _known(lambda _: parts.text, KSM) if parts is not None else {}
+    files[KSM] = ksm
 
     def place(path: str, function: Function, at: int | None) -> str:
         if path == KSM and parts is not None:
-            return f"{parts.place(function.start if at is None else at)} {function.name}"
+            return _ksm_place(parts, function, at)
         return _place(path, read(path) or "", function, at)
 
     for field, names, places in _CALLS:
@@ -208,14 +217,13 @@ def _place(path: str, text: str, function: Function, at: int | None) -> str:
     return f"{path}:{line_of(text, function.start if at is None else at)} {function.name}"
 
 
-def _of_ksm(parts: Parts) -> Iterator[Told]:
-    known: dict[str, Function] = {}
-    for function in functions(parts.text):
-        known.setdefault(function.name, function)
+def _ksm_place(parts: Parts, function: Function, at: int | None) -> str:
+    """The same in KSM's parts."""
+    return f"{parts.place(function.start if at is None else at)} {function.name}"
 
-    def place(function: Function, at: int | None) -> str:
-        return f"{parts.place(function.start if at is None else at)} {function.name}"
 
+def _of_ksm(parts: Parts, known: Mapping[str, Function]) -> Iterator[Told]:
+    place = functools.partial(_ksm_place, parts)
     if (merge := known.get("cmp_and_merge_page")) is not None:
         checksum, search = _compared(merge, known), _first(merge, "stable_tree_search")
         if checksum is not None and search is not None:
@@ -262,26 +270,31 @@ def _stays(known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:
     ksmd is at are parameters of its caller.
     """
     for merge in known.values():
-        merges = [(name, arguments(given)) for name, given in calls(merge.tokens)]
-        its = _names(merge)
-        for name, (item, page, _) in (m for m in merges if len(m[1]) == 3 and m[1][2] == "NULL"):
-            again = any(other.text == name.text and len(given) == 3 and given[2] == page for other, given in merges)
-            if not again or not {item, page} <= set(its):
-                continue
-            for caller in known.values():
-                met = _names(caller)
-                for called, given in calls(caller.tokens):
-                    handed = arguments(given)
-                    if called.text == merge.name and len(handed) == len(its):
-                        of_item, of_page = handed[its.index(item)] in met, handed[its.index(page)] in met
-                        if of_item == of_page:
-                            yield Told("met_last_stays", of_page, place(merge, name.start))
-                            return
+        for name, item, page in _made_first(merge):
+            for of_item, of_page in _handed(merge, item, page, known):
+                if of_item == of_page:
+                    yield Told("met_last_stays", of_page, place(merge, name.start))
+                    return
 
 
-def _names(function: Function) -> list[str]:
-    """Of its parameters, in their order."""
-    return [parameter.split()[-1] for parameter in arguments(function.parameters)]
+def _made_first(merge: Function) -> Iterator[tuple[Token, str, str]]:
+    """A call with an item, a page and NULL, of which another call has the page for the KSM page; both are parameters."""
+    merges = [(name, words) for name, given in calls(merge.tokens) if len(words := arguments(given)) == 3]
+    for name, (item, page, kpage) in merges:
+        again = any(other.text == name.text and words[2] == page for other, words in merges)
+        if kpage == "NULL" and again and {item, page} <= set(parameter_names(merge)):
+            yield name, item, page
+
+
+def _handed(merge: Function, item: str, page: str, known: Mapping[str, Function]) -> Iterator[tuple[bool, bool]]:
+    """For each call of a function: whether what it gets for an item and for a page are its caller's own parameters."""
+    its = parameter_names(merge)
+    for caller in known.values():
+        met = parameter_names(caller)
+        for called, given in calls(caller.tokens):
+            handed = arguments(given)
+            if called.text == merge.name and len(handed) == len(its):
+                yield handed[its.index(item)] in met, handed[its.index(page)] in met
 
 
 def _checksum(known: Mapping[str, Function], place: _KsmPlace) -> Iterator[Told]:

@@ -34,6 +34,7 @@ def of_each(*, benign: bool) -> list[Any]:
 
 
 Campaign = Callable[[str], Ended]
+Fates = Callable[[str], dict[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -53,27 +54,33 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     return ended
 
 
-def fates(campaign: Campaign, kernel: str) -> dict[str, dict[str, Any]]:
-    """What became of each."""
-    ended = campaign(kernel)
-    assert (ended.out / "mutate.json").is_file(), ended.told()
-    return {m["mutant"]: m for m in load_json(ended.out / "mutate.json")["mutants"]}
+@pytest.fixture(scope="module")
+def fates(campaign: Campaign) -> Fates:
+    """What became of each mutant of a kernel."""
+
+    @cache
+    def told(kernel: str) -> dict[str, dict[str, Any]]:
+        ended = campaign(kernel)
+        assert (ended.out / "mutate.json").is_file(), ended.told()
+        return {m["mutant"]: m for m in load_json(ended.out / "mutate.json")["mutants"]}
+
+    return told
 
 
 @pytest.mark.parametrize("kernel", [pytest.param(kernel, marks=MARKS[kernel]) for kernel in PATCHES])
-def test_none_survives(campaign: Campaign, kernel: str) -> None:
+def test_none_survives(campaign: Campaign, fates: Fates, kernel: str) -> None:
     assert campaign(kernel).code == 0, campaign(kernel).told()
-    assert fates(campaign, kernel).keys() == TRIED[kernel].keys()
+    assert fates(kernel).keys() == TRIED[kernel].keys()
 
 
 @pytest.mark.parametrize(("kernel", "name"), of_each(benign=False))
-def test_broken_kernel_is_bad_for_the_right_property(campaign: Campaign, kernel: str, name: str) -> None:
-    told = fates(campaign, kernel)[name]
+def test_broken_kernel_is_bad_for_the_right_property(fates: Fates, kernel: str, name: str) -> None:
+    told = fates(kernel)[name]
     assert TRIED[kernel][name].expected, "its header names no property"
     assert told["fate"] == "killed", told
     assert set(TRIED[kernel][name].expected) & set(told["named"]), told
 
 
 @pytest.mark.parametrize(("kernel", "name"), of_each(benign=True))
-def test_harmless_change_is_good(campaign: Campaign, kernel: str, name: str) -> None:
-    assert fates(campaign, kernel)[name]["fate"] == "clean", fates(campaign, kernel)[name]
+def test_harmless_change_is_good(fates: Fates, kernel: str, name: str) -> None:
+    assert fates(kernel)[name]["fate"] == "clean", fates(kernel)[name]

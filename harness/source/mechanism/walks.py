@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.csource.statements import Statement, statements
 from harness.csource.tokens import Function
-from harness.csource.usage import arguments, calls, has
+from harness.csource.usage import arguments, calls, has, parameter_names
 from harness.source.mechanism.ksm import Ksm, Piece, clears, item_loop
 
 
@@ -70,7 +70,7 @@ def _called(source: Ksm, loop: Statement, variable: str) -> Iterator[_Walk]:
     for name, given in calls(loop.tokens):
         words = arguments(given)
         for function in source.functions if variable in words else ():
-            handed = _parameters(function)
+            handed = parameter_names(function)
             if function.name != name.text or len(handed) != len(words):
                 continue
             body, item = statements(function), handed[words.index(variable)]
@@ -86,11 +86,6 @@ def _as_called(one: _Filter, words: Mapping[str, str]) -> _Filter:
     """A filter with the caller's words for its parameters."""
     names = frozenset(name for p in one.passes for name in re.findall(r"[A-Za-z_]\w*", words.get(p, p)))
     return dataclasses.replace(one, passes=names)
-
-
-def _parameters(function: Function) -> list[str]:
-    """Names of a function's parameters, in their order."""
-    return [words.split()[-1] for words in arguments(function.parameters) if words]
 
 
 def _vma_loops(source: Ksm, function: Function, loop: Statement, variable: str) -> list[Statement]:
@@ -190,7 +185,7 @@ def _fault(source: Ksm, function: Function, body: Statement, inner: Sequence[_Wa
 
 def _repeats(source: Ksm, function: Function, body: Statement, loop: Statement, name: str) -> bool:
     """Whether the loop over items is gone through again with another value of a variable."""
-    parameters = _parameters(function)
+    parameters = parameter_names(function)
     if name in parameters:
         index = parameters.index(name)
         given = [arguments(a) for f in source.functions for n, a in calls(f.tokens) if n.text == function.name]
